@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "dispatch/data_plane.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "dispatch/compile.h"
+#include "dispatch/publish.h"
+#include "dispatch/retire.h"
+#include "dispatch/section.h"
+
+uint64_t mpl_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int init_arenas(struct mpl_data_plane *dp)
+{
+	const uint32_t max = 1u << MPL_INDEX_BITS;
+	int err;
+
+	err = mpl_arena_init(&dp->nodes, MPL_NODE_ENTRIES * sizeof(uint32_t),
+			     max);
+	if (!err)
+		err = mpl_arena_init(&dp->notes, sizeof(struct mpl_node_note),
+				     max);
+	if (!err)
+		err = mpl_arena_init(&dp->sections, sizeof(struct mpl_section),
+				     max);
+	return err;
+}
+
+int mpl_data_plane_init(struct mpl_data_plane *dp, unsigned int max_readers,
+			unsigned int spare_readers)
+{
+	unsigned int readers = max_readers + spare_readers;
+	int err = init_arenas(dp);
+
+	pthread_mutex_init(&dp->readers_mutex, NULL);
+	pthread_mutex_init(&dp->waits.mutex, NULL);
+	pthread_cond_init(&dp->waits.released, NULL);
+	if (!err)
+		err = mpl_rcu_new(readers, &dp->rcu);
+	if (!err) {
+		dp->readers_max = max_readers;
+		dp->readers_size = readers;
+		dp->readers = calloc(readers, sizeof(dp->readers[0]));
+		if (!dp->readers)
+			err = -ENOMEM;
+	}
+	if (!err) {
+		mpl_section_init_unassigned(dp);
+		dp->generation = 1;
+		dp->published = mpl_snapshot_new(dp, dp->generation, 0);
+		if (!dp->published)
+			err = -ENOMEM;
+	}
+	if (err)
+		mpl_data_plane_destroy(dp);
+	return err;
+}
+
+void mpl_data_plane_destroy(struct mpl_data_plane *dp)
+{
+	/* Without readers every grace period is over. */
+	while (dp->retired_first)
+		mpl_retire_poll(dp);
+	mpl_snapshot_drop((struct mpl_snapshot *)dp->published);
+	free(dp->readers);
+	mpl_rcu_free(dp->rcu);
+	mpl_arena_destroy(&dp->nodes);
+	mpl_arena_destroy(&dp->notes);
+	mpl_arena_destroy(&dp->sections);
+	pthread_cond_destroy(&dp->waits.released);
+	pthread_mutex_destroy(&dp->waits.mutex);
+	pthread_mutex_destroy(&dp->readers_mutex);
+}

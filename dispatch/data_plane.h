@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * All state of the data plane of one virtual machine: where nodes, sections
+ * and snapshots live, who reads them, and what waits to be freed.
+ */
+#ifndef MEMPLANE_DISPATCH_DATA_PLANE_H
+#define MEMPLANE_DISPATCH_DATA_PLANE_H
+
+#include <pthread.h>
+
+#include <memplane/dispatch.h>
+#include <memplane/stats.h>
+
+#include "dispatch/rcu.h"
+#include "lib/base/arena.h"
+#include "lib/base/log.h"
+#include "lib/base/vector.h"
+
+struct mpl_retired;
+struct mpl_reader_state;
+
+/* What the control side notes of a node; readers never look. */
+struct mpl_node_note {
+	uint64_t base;	/* lowest address of the block that it divides */
+	uint64_t epoch; /* compile that made it: that one may still write it */
+};
+
+struct mpl_reader_slot {
+	struct mpl_reader_state *reader; /* NULL: free */
+	uintptr_t thread;
+};
+
+/* Device locks: who waits for what, only touched when somebody waits. */
+struct mpl_waits {
+	pthread_mutex_t mutex;
+	pthread_cond_t released;
+};
+
+struct mpl_data_plane {
+	/* Read by readers, written by publish only. */
+	const struct mpl_snapshot *published __attribute__((aligned(64)));
+
+	/* Control side. */
+	struct mpl_arena nodes __attribute__((aligned(64)));
+	struct mpl_arena notes; /* parallel to nodes */
+	struct mpl_arena sections;
+	uint64_t epoch;
+	uint64_t stamp; /* last one given to a root */
+	uint64_t nodes_made;
+	uint64_t generation; /* of the published snapshot, for any thread */
+
+	struct mpl_retired *retired_first; /* oldest */
+	struct mpl_retired *retired_last;
+	uint64_t retired_bytes;
+	uint64_t retired_peak;
+	uint64_t retired_total;
+
+	/* Readers. */
+	struct mpl_rcu *rcu;
+	pthread_mutex_t readers_mutex;
+	struct mpl_reader_slot *readers;
+	uint32_t readers_max;  /* for registered ones */
+	uint32_t readers_size; /* with the spare ones above */
+	uint32_t readers_high; /* slots ever used */
+	uint32_t readers_live;
+	struct mpl_reader_stats gone; /* sums of readers that left */
+	struct mpl_waits waits;
+
+	/* Stalls. */
+	uint64_t stall_ns;
+	uint64_t stalls;
+	uint64_t stall_token; /* the grace period last complained about */
+	char stalled_reader[32];
+
+	uint8_t unassigned_byte;
+	struct mpl_log log;
+};
+
+/* Errors: -ENOMEM, -EINVAL. */
+int mpl_data_plane_init(struct mpl_data_plane *dp, unsigned int max_readers,
+			unsigned int spare_readers);
+/* No readers may be left; everything that waits is freed. */
+void mpl_data_plane_destroy(struct mpl_data_plane *dp);
+
+uint64_t mpl_now_ns(void);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the data plane needs to know of a region: callbacks, sizes, lock, and
+ * the reference count that published sections hold.  The control plane
+ * embeds one in each region.
+ */
+#ifndef MEMPLANE_DISPATCH_DEVICE_H
+#define MEMPLANE_DISPATCH_DEVICE_H
+
+#include <memplane/region.h>
+
+struct mpl_reader_state;
+struct mpl_waits;
+
+struct mpl_device {
+	/* Set when made, constant. */
+	const struct mpl_io_ops *ops; /* NULL: no callbacks */
+	void *opaque;
+	struct mpl_access_sizes valid; /* with the defaults filled in */
+	struct mpl_access_sizes impl;
+	bool big_endian;
+	bool serialised;
+	bool reentrant;
+	/* Called when the last reference goes. */
+	void (*unreferenced)(struct mpl_device *device);
+
+	/* On lines of their own: written while others read the above. */
+	uint32_t refs __attribute__((aligned(64)));
+	struct mpl_reader_state *owner; /* of the lock; NULL: free */
+	uint32_t waiters;
+	uint32_t pins; /* sections, and accesses that are suspended */
+};
+
+/* Fill in from `ops` (may be NULL).  -EINVAL: sizes that cannot be. */
+int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,
+		    void *opaque);
+
+void mpl_device_ref(struct mpl_device *device);
+void mpl_device_unref(struct mpl_device *device);
+
+/* A reference by which the data plane can still reach the device. */
+void mpl_device_pin(struct mpl_device *device);
+void mpl_device_unpin(struct mpl_device *device);
+/* Can nobody reach it?  Then no access is in flight. */
+bool mpl_device_unpinned(const struct mpl_device *device);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Entering and leaving a device's callbacks: its own lock if it is
+ * serialised, the guard against coming back to itself, and the refusal of
+ * lock cycles.
+ *
+ * There is no lock that all devices share.  When a device's lock is free,
+ * taking it is one compare-and-swap on that device's line.  Only a reader that
+ * has to wait takes the plane's `waits` mutex, notes what it waits for, and
+ * follows owner -> waits_for -> owner: if that leads back to itself, waiting
+ * would never end and the access is refused.
+ */
+#ifndef MEMPLANE_DISPATCH_LOCK_H
+#define MEMPLANE_DISPATCH_LOCK_H
+
+#include "dispatch/reader.h"
+
+/*
+ * Push `frame` for a callback of `device`.  MPL_OK, or MPL_ACCESS_ERROR
+ * (counted): the device would re-enter itself or a cycle was found; then
+ * nothing was pushed.
+ */
+mpl_result_t mpl_device_enter(struct mpl_reader_state *reader,
+			      struct mpl_device *device,
+			      struct mpl_frame *frame);
+void mpl_device_leave(struct mpl_reader_state *reader,
+		      struct mpl_frame *frame);
+
+#endif

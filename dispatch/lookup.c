@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The inline look-up as symbols, and what pins its layout. */
+#include <memplane/dispatch.h>
+
+_Static_assert(sizeof(struct mpl_root) == 16, "layout");
+_Static_assert(offsetof(struct mpl_snapshot, root) == 16, "layout");
+_Static_assert(offsetof(struct mpl_section, host) == 16, "layout");
+_Static_assert(offsetof(struct mpl_section, flags) == 56, "layout");
+_Static_assert(offsetof(struct mpl_reader, last) == 32, "layout");
+_Static_assert(1 << MPL_NODE_BITS == MPL_NODE_ENTRIES, "layout");
+_Static_assert(MPL_NODE_BITS + MPL_INDEX_BITS == 32, "an entry is 32 bits");
+
+/* A region begins with its device (asserted in lib/region.c). */
+struct mpl_region *mpl_section_region(const struct mpl_section *section)
+{
+	return (struct mpl_region *)section->device;
+}
+
+const struct mpl_section *mpl_lookup_sym(struct mpl_reader *reader,
+					 const struct mpl_address_space *as,
+					 uint64_t gpa)
+{
+	return mpl_lookup(reader, as, gpa);
+}
+
+const struct mpl_section *
+mpl_lookup_uncached_sym(const struct mpl_reader *reader,
+			const struct mpl_address_space *as, uint64_t gpa)
+{
+	return mpl_lookup_uncached(reader, as, gpa);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Readers, the private part. */
+#ifndef MEMPLANE_DISPATCH_READER_H
+#define MEMPLANE_DISPATCH_READER_H
+
+#include <memplane/reader.h>
+
+#include "dispatch/data_plane.h"
+#include "dispatch/device.h"
+
+/* A device callback that is running: on the stack of whoever runs it. */
+struct mpl_frame {
+	struct mpl_device *device;
+	struct mpl_frame *outer;
+	bool locked;	/* holds the device's lock */
+	bool suspended; /* between mpl_access_suspend() and _resume() */
+	bool held;	/* has been suspended: holds a reference */
+};
+
+struct mpl_reader_state {
+	struct mpl_reader pub;	/* first: the inline look-up's part */
+	struct mpl_data_plane *dp;
+	unsigned int id;
+	bool online;
+	struct mpl_frame *frame; /* innermost, or NULL */
+	struct mpl_reader_stats stats;
+
+	/* Under dp->waits.mutex. */
+	struct mpl_device *waits_for;
+} __attribute__((aligned(64)));
+
+static inline struct mpl_reader_state *
+mpl_reader_state(const struct mpl_reader *reader)
+{
+	return (struct mpl_reader_state *)reader;
+}
+
+/*
+ * A spare one may take the slots above readers_max.
+ * Errors: -ENOMEM, -ENOSPC.
+ */
+int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
+		   struct mpl_reader_state **out);
+
+/* It is the calling thread's from now on. */
+void mpl_reader_adopt(struct mpl_reader_state *reader);
+
+enum mpl_thread_state {
+	MPL_THREAD_FREE,   /* no reader of the thread is online */
+	MPL_THREAD_ONLINE, /* one is, outside of any access */
+	MPL_THREAD_ACCESS, /* one is inside a callback */
+};
+
+/* The calling thread's: what may it wait for? */
+enum mpl_thread_state mpl_reader_thread_state(struct mpl_data_plane *dp);
+
+/* Name a reader that holds a grace period back.  False: there is none. */
+bool mpl_readers_name_holder(struct mpl_data_plane *dp, uint64_t token,
+			     char *name, size_t size);
+
+/* Sums over all readers, those that left included. */
+void mpl_readers_sum(struct mpl_data_plane *dp, struct mpl_reader_stats *out);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Flat views: what is visible in the address spaces that share an effective
+ * root, as disjoint ranges in a tree and in a list, both in ascending order.
+ * A view is changed in place, range by range; a commit that fails puts the
+ * old ranges back.
+ */
+#ifndef MEMPLANE_LIB_FLAT_VIEW_H
+#define MEMPLANE_LIB_FLAT_VIEW_H
+
+#include <memplane/space.h>
+
+#include "lib/base/interval.h"
+#include "lib/base/list.h"
+#include "lib/region.h"
+
+struct mpl_space;
+
+struct mpl_range {
+	struct mpl_interval node; /* its start and last are the range's */
+	struct mpl_link link;
+	struct mpl_flat_range flat;
+	struct mpl_doorbells *doorbells; /* the region's when rendered */
+	struct mpl_coalesced *coalesced;
+	uint32_t section; /* holds the region and the doorbells */
+};
+
+struct mpl_span {
+	uint64_t start;
+	uint64_t last;
+};
+
+struct mpl_spans {
+	struct mpl_span *items;
+	size_t count;
+	size_t capacity;
+};
+
+/*
+ * One difference: `before` vanishes, `after` appears; both: the range stays
+ * but its dirty mask, doorbells or coalesced zones are others.
+ */
+struct mpl_change {
+	struct mpl_range *before;
+	struct mpl_range *after;
+};
+
+struct mpl_changes {
+	struct mpl_change *items; /* in ascending order of address */
+	size_t count;
+	size_t capacity;
+};
+
+struct mpl_view_user {
+	struct mpl_space *space;
+	uint32_t slot;
+};
+
+struct mpl_view {
+	struct mpl_link link; /* in plane->views */
+	struct mpl_region *root; /* NULL: the empty view */
+	struct mpl_interval_tree tree;
+	struct mpl_link ranges;
+	size_t count;
+	uint32_t entry; /* the radix's root entry */
+	uint64_t stamp;
+	struct {
+		struct mpl_view_user *items;
+		size_t count;
+		size_t capacity;
+	} users;
+
+	/* Of the commit that is running. */
+	struct mpl_link touched; /* in commit->views, or a list of its own */
+	struct mpl_spans marks;	 /* to be rendered anew */
+	struct mpl_changes changes;
+	uint32_t old_entry;
+	uint64_t old_stamp;
+	bool fresh; /* made by this commit */
+};
+
+/* Errors: -ENOMEM. */
+int mpl_view_new(struct mpl_plane *plane, struct mpl_region *root,
+		 struct mpl_view **out);
+/* Frees the ranges with it, but not their sections. */
+void mpl_view_free(struct mpl_view *view);
+
+/* Make room for one user more.  Errors: -ENOMEM. */
+int mpl_view_reserve_user(struct mpl_view *view);
+void mpl_view_add_user(struct mpl_view *view, struct mpl_space *space);
+void mpl_view_remove_user(struct mpl_view *view, struct mpl_space *space);
+
+void mpl_view_insert(struct mpl_view *view, struct mpl_range *range);
+void mpl_view_remove(struct mpl_view *view, struct mpl_range *range);
+
+/* The range that covers `gpa`, or the nearest below it, or NULL. */
+struct mpl_range *mpl_view_at_or_below(const struct mpl_view *view,
+				       uint64_t gpa);
+static inline struct mpl_range *mpl_view_first(const struct mpl_view *view)
+{
+	return mpl_list_empty(&view->ranges) ?
+		       NULL :
+		       MPL_OF(view->ranges.next, struct mpl_range, link);
+}
+static inline struct mpl_range *mpl_view_next(const struct mpl_view *view,
+					      const struct mpl_range *range)
+{
+	return range->link.next == &view->ranges ?
+		       NULL :
+		       MPL_OF(range->link.next, struct mpl_range, link);
+}
+
+/* A range for the view, from what was rendered.  NULL: out of memory. */
+struct mpl_range *mpl_range_new(const struct mpl_flat_range *flat,
+				struct mpl_doorbells *doorbells,
+				struct mpl_coalesced *coalesced);
+void mpl_range_free(struct mpl_range *range);
+
+#endif

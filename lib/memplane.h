@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * memplane: the guest-physical memory map of a virtual machine, rebuilt by a
+ * control thread and looked up by vCPU threads without a lock.
+ *
+ * In the order of the flow:
+ */
+#ifndef MEMPLANE_H
+#define MEMPLANE_H
+
+#include "memplane/types.h"
+#include "memplane/plane.h"    /* all state of one virtual machine */
+#include "memplane/region.h"   /* what there is */
+#include "memplane/txn.h"      /* changing it */
+#include "memplane/space.h"    /* seeing it as a whole: flat views */
+#include "memplane/listener.h" /* hearing of differences */
+#include "memplane/reader.h"   /* threads that look addresses up */
+#include "memplane/dispatch.h" /* the look-up, inline */
+#include "memplane/access.h"   /* reads and writes */
+#include "memplane/stats.h"    /* counting all that */
+
+#endif

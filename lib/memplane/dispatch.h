@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The look-up: from a guest-physical address to the section behind it.
+ *
+ * This header is the hot path, and its layouts are ABI (MPL_LAYOUT).
+ *
+ * The map
+ * -------
+ * A map is a radix tree over all 64 address bits, six bits a level, on a
+ * fixed grid of shifts 60, 54 .. 6, 0.  A node is 64 entries; an entry is 32
+ * bits:
+ *
+ *      31                                6 5        0
+ *     +-----------------------------------+----------+
+ *     | index of a node, or of a section  | shift    |   shift 63: a section
+ *     +-----------------------------------+----------+   0..60: the node's
+ *
+ * The shift is absolute: the child says which address bits index it, so that
+ * the levels between are skipped (skip compaction).  For example, with RAM R
+ * at 0..bfffffff, a UART U at fe000000..fe000fff, and nothing else, one node
+ * is the whole map:
+ *
+ *     root = node 5, shift 30
+ *     node 5:  [0] R  [1] R  [2] R  [3] U  [4..63] unassigned
+ *                                    ^ although U is 4 KiB of that GiB
+ *
+ * because an entry below which just one section lives *is* that section: the
+ * look-up ends by comparing the address with the section's own bounds, and
+ * what lies outside is unassigned.  For the same reason bits that were
+ * skipped need not be compared on the way.  Ranges below a page need nothing
+ * special: the grid goes down to single bytes.
+ *
+ * Section 0 is the unassigned section; it covers every address.
+ */
+#ifndef MEMPLANE_DISPATCH_H
+#define MEMPLANE_DISPATCH_H
+
+#include "space.h"
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MPL_NODE_BITS 6
+#define MPL_NODE_ENTRIES 64
+#define MPL_ENTRY_SHIFT_MASK 63u
+#define MPL_ENTRY_SECTION 63u /* this shift marks a section */
+
+enum mpl_section_flags {
+	MPL_SECTION_READ = 1 << 0,	/* `host` may be read */
+	MPL_SECTION_WRITE = 1 << 1,	/* `host` may be written */
+	MPL_SECTION_READONLY = 1 << 2,	/* guest writes are not allowed */
+	MPL_SECTION_NONVOLATILE = 1 << 3,
+	MPL_SECTION_EXACT = 1 << 4,	/* exact-size accesses to `host` */
+	MPL_SECTION_UNASSIGNED = 1 << 5,
+	MPL_SECTION_IOMMU = 1 << 6,
+	MPL_SECTION_DIRTY_SHIFT = 8,	/* 8 bits: clients that log */
+};
+
+struct mpl_device;   /* private: callbacks, locks */
+struct mpl_doorbells; /* private */
+
+/* A flat range as the data plane sees it: one cache line, immutable. */
+struct mpl_section {
+	uint64_t start;	 /* first address */
+	uint64_t span;	 /* last address - start */
+	uint8_t *host;	 /* host address of `start`; NULL: none */
+	uint64_t offset; /* in the region, of `start` */
+	struct mpl_device *device;
+	const struct mpl_doorbells *doorbells; /* NULL: none */
+	struct mpl_ram_block *block; /* NULL: not RAM of the library's */
+	uint32_t flags;
+	uint32_t id; /* own index */
+} __attribute__((aligned(64)));
+
+/* One address space in a snapshot. */
+struct mpl_root {
+	uint64_t stamp; /* of this content: no other map ever has it */
+	uint32_t entry; /* the radix's root entry */
+	uint32_t reserved;
+};
+
+/* What a plane publishes: immutable, replaced as a whole by every commit. */
+struct mpl_snapshot {
+	uint64_t generation; /* never reused */
+	uint64_t slots;	     /* length of root */
+	struct mpl_root root[]; /* by mpl_address_space.slot */
+};
+
+#define MPL_CACHE_SLOTS 64
+
+/* A section that a look-up of this reader found, good for one stamp. */
+struct mpl_cache_slot {
+	uint64_t stamp;
+	const struct mpl_section *section;
+};
+
+/*
+ * The part of a reader that look-ups use.  Only the reader's own thread
+ * touches it.
+ */
+struct mpl_reader {
+	const struct mpl_snapshot *const *published;
+	const uint32_t *nodes; /* the arenas, where this reader sees them */
+	const struct mpl_section *sections;
+	uint64_t misses; /* look-ups that walked the radix */
+	struct mpl_cache_slot last;
+	struct mpl_cache_slot cache[MPL_CACHE_SLOTS];
+};
+
+/*
+ * Walk the radix: no cache, no bounds check.  Instruction budget: 6 a level
+ * (bench/lookup.c counts them).
+ */
+static inline const struct mpl_section *
+mpl_walk(const struct mpl_reader *reader, uint32_t entry, uint64_t gpa)
+{
+	while ((entry & MPL_ENTRY_SHIFT_MASK) != MPL_ENTRY_SECTION) {
+		uint32_t slot = (gpa >> (entry & MPL_ENTRY_SHIFT_MASK)) &
+				(MPL_NODE_ENTRIES - 1);
+
+		entry = reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) | slot];
+	}
+	return &reader->sections[entry >> MPL_NODE_BITS];
+}
+
+static inline bool mpl_section_covers(const struct mpl_section *section,
+				      uint64_t gpa)
+{
+	return gpa - section->start <= section->span;
+}
+
+/* Which cache slot an address uses: pages, and 8-byte units within one. */
+static inline unsigned int mpl_cache_index(uint64_t gpa)
+{
+	return ((gpa >> 12) ^ (gpa >> 3)) & (MPL_CACHE_SLOTS - 1);
+}
+
+/*
+ * The snapshot that look-ups of this reader use until its next quiescent
+ * state at least.  [B1] acquire; pairs with [B1] in mpl_publish(): without it
+ * a reader could follow a root to nodes that are not written yet.
+ */
+static inline const struct mpl_snapshot *
+mpl_reader_snapshot(const struct mpl_reader *reader)
+{
+	return __atomic_load_n(reader->published, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Look an address up without any cache.
+ */
+static inline const struct mpl_section *
+mpl_lookup_uncached(const struct mpl_reader *reader,
+		    const struct mpl_address_space *as, uint64_t gpa)
+{
+	const struct mpl_root *root =
+		&mpl_reader_snapshot(reader)->root[as->slot];
+	const struct mpl_section *section = mpl_walk(reader, root->entry, gpa);
+
+	return mpl_section_covers(section, gpa) ? section : reader->sections;
+}
+
+/*
+ * Look an address up: never NULL, the unassigned section if nothing is
+ * there.  The reader must be online; the section is valid until its next
+ * quiescent state.  Only the reader's own thread.
+ */
+static inline const struct mpl_section *
+mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
+	   uint64_t gpa)
+{
+	const struct mpl_root *root =
+		&mpl_reader_snapshot(reader)->root[as->slot];
+	struct mpl_cache_slot *slot = &reader->last;
+	const struct mpl_section *section;
+
+	if (slot->stamp == root->stamp &&
+	    mpl_section_covers(slot->section, gpa))
+		return slot->section;
+	slot = &reader->cache[mpl_cache_index(gpa)];
+	if (slot->stamp == root->stamp &&
+	    mpl_section_covers(slot->section, gpa)) {
+		reader->last = *slot;
+		return slot->section;
+	}
+	reader->misses++;
+	section = mpl_walk(reader, root->entry, gpa);
+	if (!mpl_section_covers(section, gpa))
+		return reader->sections;
+	slot->stamp = root->stamp;
+	slot->section = section;
+	reader->last = *slot;
+	return section;
+}
+
+static inline bool mpl_section_is_unassigned(const struct mpl_section *section)
+{
+	return section->flags & MPL_SECTION_UNASSIGNED;
+}
+
+/* Offset in the region that an address of this section has. */
+static inline uint64_t mpl_section_offset(const struct mpl_section *section,
+					  uint64_t gpa)
+{
+	return gpa - section->start + section->offset;
+}
+
+/* The region behind a section; NULL for the unassigned one. */
+struct mpl_region *mpl_section_region(const struct mpl_section *section);
+
+/* The inline functions as symbols, for other languages. */
+const struct mpl_section *mpl_lookup_sym(struct mpl_reader *reader,
+					 const struct mpl_address_space *as,
+					 uint64_t gpa);
+const struct mpl_section *
+mpl_lookup_uncached_sym(const struct mpl_reader *reader,
+			const struct mpl_address_space *as, uint64_t gpa);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Listeners receive the differences between two flat views of an address
+ * space: KVM slots, vhost tables, or your own mirror of the map.
+ *
+ * Order within a commit, over all listeners of all address spaces that
+ * change:
+ *
+ *   1. begin     ascending priority                       fallible
+ *   2. prepare   ascending priority                       fallible
+ *   3. removals  descending priority: ioeventfds, coalesced zones and ranges
+ *                that are gone; within a listener in ascending address order
+ *   4.           -- the new map is published --
+ *   5. additions ascending priority: ranges, log_start/log_stop, coalesced
+ *                zones, ioeventfds; in ascending address order
+ *   6. commit    ascending priority
+ *
+ * Among listeners of equal priority the one registered first comes first in
+ * an ascending pass.  Only listeners of address spaces in which something
+ * changed are called.
+ *
+ * Callbacks return 0 or -errno; NULL ones are skipped.  A failure unwinds
+ * the commit: the inverse steps in reverse order, the old content published
+ * under a new generation, then `abort` instead of `commit`.  If an inverse
+ * step fails as well the listener is marked degraded (mpl_listener_error() is
+ * -ENOTRECOVERABLE) and is not called again until mpl_listener_resync().
+ *
+ * Callbacks run on the control thread, or on the committing thread.  They
+ * must not commit synchronously (-EDEADLK) and make no accesses.
+ */
+#ifndef MEMPLANE_LISTENER_H
+#define MEMPLANE_LISTENER_H
+
+#include "space.h"
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What one commit will do to one listener, counted before it does. */
+struct mpl_listener_plan {
+	size_t removed;
+	size_t added;
+};
+
+struct mpl_listener_ops {
+	const char *name;
+	int priority;
+
+	int (*begin)(void *opaque);
+	int (*prepare)(void *opaque, const struct mpl_listener_plan *plan);
+	int (*range_del)(void *opaque, const struct mpl_flat_range *range);
+	int (*range_add)(void *opaque, const struct mpl_flat_range *range);
+
+	/* The dirty mask of a range that is there changes. */
+	int (*log_start)(void *opaque, const struct mpl_flat_range *range,
+			 uint8_t old_mask, uint8_t new_mask);
+	int (*log_stop)(void *opaque, const struct mpl_flat_range *range,
+			uint8_t old_mask, uint8_t new_mask);
+
+	int (*ioeventfd_del)(void *opaque, const struct mpl_flat_ioeventfd *ev);
+	int (*ioeventfd_add)(void *opaque, const struct mpl_flat_ioeventfd *ev);
+
+	/* [start, last] is the zone, clipped to `range`. */
+	int (*coalesced_del)(void *opaque, const struct mpl_flat_range *range,
+			     uint64_t start, uint64_t last);
+	int (*coalesced_add)(void *opaque, const struct mpl_flat_range *range,
+			     uint64_t start, uint64_t last);
+
+	/* mpl_log_global() switched a client on or off. */
+	int (*log_global)(void *opaque, enum mpl_log_client client, bool on);
+
+	int (*commit)(void *opaque);
+	/* The commit that `begin` announced was unwound. */
+	void (*abort)(void *opaque);
+
+	/* Forget everything that you were told: all of it is told again next.
+	 * Needed by mpl_listener_resync() only. */
+	int (*reset)(void *opaque);
+};
+
+/*
+ * Register: the listener is told of everything that is there (begin, prepare,
+ * log_global, range_add with log_start, coalesced_add, ioeventfd_add,
+ * commit).  If it fails, what it was told is taken back and it is not
+ * registered.  `ops` must outlive the registration.  Context as mpl_commit().
+ */
+int mpl_listener_register(struct mpl_address_space *as,
+			  const struct mpl_listener_ops *ops, void *opaque,
+			  struct mpl_listener **out);
+
+/*
+ * Unregister: the listener is told that everything goes away; its errors are
+ * logged and do not stop that.  Context as mpl_commit().
+ */
+int mpl_listener_unregister(struct mpl_listener *listener);
+
+/* 0, or -ENOTRECOVERABLE when degraded. */
+int mpl_listener_error(const struct mpl_listener *listener);
+
+/*
+ * Full resynchronisation of a listener, degraded or not: `reset`, then
+ * everything that is there as at registration.  On success it is no longer
+ * degraded, on an error it is.  Context as mpl_commit().
+ *
+ * Errors: -ENOTSUP without a `reset` callback, else what a callback returned.
+ */
+int mpl_listener_resync(struct mpl_listener *listener);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
