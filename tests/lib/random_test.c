@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Differential test: random machines, random transactions; after each commit
+ * views, ioeventfds, look-ups, sharing and two listeners' mirrors are what
+ * the naive oracle says.  In between transactions fail, because they are bad
+ * or because a listener refuses, and change nothing.
+ *
+ * MPL_SEED begins elsewhere, MPL_ROUNDS is the number of transactions.  A
+ * failure names the seed of its machine: with that seed it comes at once.
+ */
+#include "tests/support/recorder.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define REGIONS          36
+#define ROUNDS_A_MACHINE 60
+#define VISITS_MAX       400
+#define FDS              3
+
+struct random {
+	struct topo *t;
+	uint64_t seed;
+	uint64_t word;
+	struct recorder *mirror[2];
+	int fds[FDS];
+};
+
+/* splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+ * generators, 2014). */
+static uint64_t next(struct random *r)
+{
+	uint64_t z = r->word += 0x9e3779b97f4a7c15;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static uint64_t below(struct random *r, uint64_t n)
+{
+	return next(r) % n;
+}
+
+static bool one_in(struct random *r, uint64_t n)
+{
+	return !below(r, n);
+}
+
+static uint64_t random_size(struct random *r)
+{
+	switch (below(r, 8)) {
+	case 0:
+		return below(r, 20);
+	case 1:
+		return UINT64_MAX;
+	case 2:
+		return 1 + below(r, 0x3000);
+	case 3:
+		return UINT64_MAX - below(r, 0x2000);
+	default:
+		return 0x400 * (1 + below(r, 24));
+	}
+}
+
+static uint64_t random_offset(struct random *r)
+{
+	switch (below(r, 10)) {
+	case 0:
+		return UINT64_MAX - below(r, 0x3000);
+	case 1:
+		return below(r, 0x4000);
+	case 2:
+		return (UINT64_C(1) << below(r, 64)) - below(r, 2);
+	case 3:
+	case 4:
+		return 0;
+	default:
+		return 0x400 * below(r, 48);
+	}
+}
+
+static uint64_t memory_size(struct random *r)
+{
+	return one_in(r, 4) ? 1 + below(r, 0x1000) : 0x400 * (1 + below(r, 24));
+}
+
+/* Any region that is still there. */
+static int any(struct random *r)
+{
+	for (;;) {
+		int id = (int)below(r, (uint64_t)r->t->now.n_regions);
+
+		if (r->t->region[id])
+			return id;
+	}
+}
+
+/* A region without memory. */
+static void new_region(struct random *r)
+{
+	static const enum mpl_region_kind kinds[] = {
+		MPL_CONTAINER, MPL_CONTAINER, MPL_CONTAINER, MPL_IO,    MPL_IO,
+		MPL_IOMMU,     MPL_ALIAS,     MPL_ALIAS,     MPL_ALIAS,
+	};
+	struct topo *t = r->t;
+	enum mpl_region_kind kind =
+		kinds[below(r, sizeof(kinds) / sizeof(kinds[0]))];
+	char name[20];
+	int id = t->now.n_regions;
+
+	snprintf(name, sizeof(name), "r%d", id);
+	if (kind == MPL_ALIAS) {
+		int target = any(r);
+
+		if (model_depth(&t->now, target) > 12)
+			return;
+		topo_alias(t, name, target, one_in(r, 2) ? 0 : random_offset(r),
+			   one_in(r, 3) ? UINT64_MAX : random_size(r));
+		return;
+	}
+	topo_region(t, kind, name, random_size(r));
+	if (one_in(r, 6))
+		topo_unmergeable(t, id);
+}
+
+static void new_memory(struct random *r)
+{
+	static const enum mpl_region_kind kinds[] = {
+		MPL_RAM, MPL_RAM, MPL_ROM, MPL_ROM_DEVICE, MPL_RAM_DEVICE,
+	};
+	char name[20];
+	int id = r->t->now.n_regions;
+
+	snprintf(name, sizeof(name), "m%d", id);
+	topo_region(r->t, kinds[below(r, 5)], name, memory_size(r));
+	if (one_in(r, 8))
+		topo_unmergeable(r->t, id);
+}
+
+static size_t all_visits(struct topo *t)
+{
+	size_t visits = 0;
+
+	for (int i = 0; i < TOPO_SPACES; i++)
+		if (t->space[i].as)
+			visits += oracle_visits(&t->now, t->space[i].root);
+	return visits;
+}
+
+/* Would attaching it be right, and can the naive side afford it? */
+static bool may_attach(struct topo *t, int parent, int child)
+{
+	bool fits;
+
+	if (t->err || model_add(&t->now, parent, 0, child, 0))
+		return false;
+	fits = all_visits(t) <= VISITS_MAX && model_depth(&t->now, parent) < 20;
+	if (model_remove(&t->now, child))
+		return false;
+	return fits;
+}
+
+static void attach(struct random *r)
+{
+	for (int tries = 0; tries < 4; tries++) {
+		int parent = any(r), child = any(r);
+
+		if (!may_attach(r->t, parent, child))
+			continue;
+		topo_add(r->t, parent, random_offset(r), child,
+			 (int)below(r, 3) - 1);
+		return;
+	}
+}
+
+static void detach(struct random *r)
+{
+	int id = any(r);
+
+	if (r->t->now.regions[id].parent != MODEL_NONE)
+		topo_remove(r->t, id);
+}
+
+static void change_events(struct random *r)
+{
+	static const unsigned int sizes[] = { 0, 1, 2, 4, 8 };
+	struct topo *t = r->t;
+	int id = any(r);
+	struct model_region *region = &t->now.regions[id];
+	struct mpl_ioeventfd ev = {
+		.offset = below(r, 0x40) * (one_in(r, 4) ? 1 : 4),
+		.size = sizes[below(r, 5)],
+		.fd = r->fds[below(r, FDS)],
+	};
+
+	if (region->kind != MPL_IO)
+		return;
+	if (region->n_events == MODEL_EVENTS ||
+	    (region->n_events && one_in(r, 3))) {
+		ev = region->events[below(r, (uint64_t)region->n_events)];
+		topo_ioeventfd_del(t, id, &ev);
+		return;
+	}
+	if (ev.size && one_in(r, 2)) {
+		ev.match = true;
+		ev.data = below(r, 3);
+	}
+	for (int i = 0; i < region->n_events; i++)
+		if (region->events[i].offset == ev.offset)
+			return;
+	topo_ioeventfd_add(t, id, &ev);
+}
+
+static void change_zones(struct random *r)
+{
+	int id = any(r);
+	struct model_region *region = &r->t->now.regions[id];
+
+	if (region->kind != MPL_IO)
+		return;
+	if (region->n_zones == MODEL_ZONES || one_in(r, 3))
+		topo_coalescing_clear(r->t, id);
+	else
+		topo_coalescing_add(r->t, id, below(r, 0x1000),
+				    one_in(r, 4) ? UINT64_MAX :
+						   1 + below(r, 0x800));
+}
+
+static void change_logging(struct random *r)
+{
+	enum mpl_log_client client =
+		(enum mpl_log_client)below(r, MPL_LOG_CLIENTS);
+	struct topo *t = r->t;
+	int id = any(r);
+
+	if (one_in(r, 4)) {
+		topo_log_global(t, client, one_in(r, 2));
+		return;
+	}
+	if (!model_has_memory(&t->now, id))
+		return;
+	if (one_in(r, 4))
+		topo_log_take_part(t, id, client, one_in(r, 2));
+	else if (t->now.regions[id].log[client] && one_in(r, 2))
+		topo_log_stop(t, id, client);
+	else
+		topo_log_start(t, id, client);
+}
+
+static void change_flags(struct random *r)
+{
+	int id = any(r);
+	enum mpl_region_kind kind = r->t->now.regions[id].kind;
+
+	switch (below(r, 4)) {
+	case 0:
+		if (kind != MPL_ROM)
+			topo_set_readonly(r->t, id, one_in(r, 3));
+		break;
+	case 1:
+		topo_set_nonvolatile(r->t, id, one_in(r, 3));
+		break;
+	case 2:
+		if (kind == MPL_ROM_DEVICE)
+			topo_set_rom_mode(r->t, id, one_in(r, 2));
+		break;
+	default:
+		topo_set_enabled(r->t, id, !one_in(r, 4));
+	}
+}
+
+static void change_extent(struct random *r)
+{
+	struct topo *t = r->t;
+	int id = any(r);
+
+	if (t->now.regions[id].kind == MPL_ALIAS && one_in(r, 2))
+		topo_set_alias_offset(t, id,
+				      one_in(r, 2) ? 0 : random_offset(r));
+	else if (model_has_memory(&t->now, id))
+		topo_resize(t, id, below(r, t->now.regions[id].max_size + 1));
+	else
+		topo_resize(t, id, random_size(r));
+}
+
+static void mutate(struct random *r)
+{
+	switch (below(r, 16)) {
+	case 0:
+	case 1:
+	case 2:
+	case 3:
+	case 4:
+		attach(r);
+		break;
+	case 5:
+		detach(r);
+		break;
+	case 6:
+	case 7:
+		topo_move(r->t, any(r), random_offset(r));
+		break;
+	case 8:
+		topo_set_priority(r->t, any(r), (int)below(r, 3) - 1);
+		break;
+	case 9:
+	case 10:
+		change_extent(r);
+		break;
+	case 11:
+		change_events(r);
+		break;
+	case 12:
+		change_zones(r);
+		break;
+	case 13:
+		change_logging(r);
+		break;
+	default:
+		change_flags(r);
+	}
+}
+
+/* One mutation that must be refused. */
+static void mutate_badly(struct random *r)
+{
+	struct topo *t = r->t;
+	int id = any(r), other = any(r);
+
+	switch (below(r, 3)) {
+	case 0: /* to itself; were it attached, it would be busy as well */
+		if (t->now.regions[id].kind != MPL_ALIAS &&
+		    t->now.regions[id].parent == MODEL_NONE)
+			topo_add(t, id, 0, id, 0);
+		break;
+	case 1:
+		if (t->now.regions[id].parent == MODEL_NONE)
+			topo_remove(t, id);
+		break;
+	default:
+		if (model_has_memory(&t->now, id))
+			topo_log_stop(t, id, MPL_LOG_CODE);
+		else if (model_reaches(&t->now, other, id) &&
+			 t->now.regions[other].parent == MODEL_NONE &&
+			 t->now.regions[id].kind != MPL_ALIAS)
+			topo_add(t, id, 0, other, 0);
+	}
+}
+
+static bool in_use(const struct topo *t, int id)
+{
+	const struct model_region *region = &t->now.regions[id];
+
+	if (region->parent != MODEL_NONE || region->first_child != MODEL_NONE)
+		return true;
+	for (int i = 0; i < TOPO_SPACES; i++)
+		if (t->space[i].as && t->space[i].root == id)
+			return true;
+	for (int i = 0; i < t->now.n_regions; i++)
+		if (t->region[i] && t->now.regions[i].target == id)
+			return true;
+	return false;
+}
+
+/* Regions and spaces come and go beside the transactions. */
+static void churn(struct random *r)
+{
+	struct topo *t = r->t;
+	int id = any(r), space = 3 + (int)below(r, 4);
+
+	if (one_in(r, 2) && !in_use(t, id)) {
+		topo_drop(t, id);
+		new_region(r);
+		return;
+	}
+	if (t->space[space].as)
+		topo_space_free(t, space);
+	else if (all_visits(t) + oracle_visits(&t->now, id) <= VISITS_MAX)
+		topo_space(t, id);
+}
+
+static void build(struct random *r, const struct mpl_plane_config *config)
+{
+	struct topo *t = r->t = topo_new_config(config);
+	int root = topo_container(t, "root", UINT64_MAX);
+	int second = topo_container(t, "second", 0x10000);
+
+	snprintf(t->note, sizeof(t->note), "MPL_SEED=%llu",
+		 (unsigned long long)r->seed);
+	while (t->now.n_regions < REGIONS)
+		if (one_in(r, 3))
+			new_memory(r);
+		else
+			new_region(r);
+	topo_space(t, root);
+	topo_space(t, second);
+	topo_space(t, any(r));
+	topo_begin(t);
+	for (int i = 0; i < REGIONS; i++)
+		attach(r);
+	topo_commit_ok(t);
+	for (int i = 0; i < 2; i++) {
+		r->mirror[i] = recorder_new(i ? "second" : "first",
+					    (int)below(r, 3), NULL);
+		assert_int_equal(recorder_register(r->mirror[i], t, i), 0);
+	}
+}
+
+static void check(struct random *r, bool everything)
+{
+	if (everything)
+		topo_check(r->t);
+	else
+		topo_check_views(r->t);
+	for (int i = 0; i < 2; i++)
+		recorder_check(r->mirror[i], r->t);
+}
+
+/* A listener refuses: nothing changed, or it had nothing to do. */
+static void commit_with_failures(struct random *r, struct recorder *victim)
+{
+	struct topo *t = r->t;
+	unsigned int n = 1 + (unsigned int)below(r, 14);
+	int expected = t->err, err;
+
+	recorder_arm(victim, n, one_in(r, 4) ? UINT32_MAX : n);
+	err = topo_commit_any(t);
+	assert_int_equal(err, expected         ? expected :
+			      victim->failures ? -EIO :
+						 0);
+	if (mpl_listener_error(victim->listener)) {
+		assert_true(victim->failures > 1);
+		recorder_arm(victim, 0, 0);
+		victim->bad[0] = '\0';
+		assert_int_equal(mpl_listener_resync(victim->listener), 0);
+	}
+	recorder_arm(victim, 0, 0);
+}
+
+static void round_of(struct random *r, int round)
+{
+	struct topo *t = r->t;
+	int mutations = 1 + (int)below(r, one_in(r, 8) ? 16 : 4);
+
+	snprintf(t->note, sizeof(t->note), "MPL_SEED=%llu, round %d",
+		 (unsigned long long)r->seed, round);
+	if (one_in(r, 8) && t->now.n_regions < MODEL_REGIONS - 8)
+		churn(r);
+	topo_begin(t);
+	for (int i = 0; i < mutations; i++)
+		mutate(r);
+	if (one_in(r, 10))
+		mutate_badly(r);
+	if (one_in(r, 30))
+		topo_abort(t);
+	else if (one_in(r, 6))
+		commit_with_failures(r, r->mirror[below(r, 2)]);
+	else
+		topo_commit(t);
+	check(r, round % 8 == 0);
+}
+
+static void machine(uint64_t seed, int rounds, const int *fds,
+		    const struct mpl_plane_config *config)
+{
+	struct random r = { .seed = seed, .word = seed };
+
+	for (int i = 0; i < FDS; i++)
+		r.fds[i] = fds[i];
+	build(&r, config);
+	check(&r, true);
+	for (int round = 0; round < rounds; round++)
+		round_of(&r, round);
+	check(&r, true);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(recorder_unregister(r.mirror[i]), 0);
+		assert_string_equal(r.mirror[i]->bad, "");
+		assert_int_equal(r.mirror[i]->n_ranges, 0);
+		recorder_free(r.mirror[i]);
+	}
+	topo_free(r.t);
+}
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? strtoull(value, NULL, 0) : otherwise;
+}
+
+static void run(const struct mpl_plane_config *config, uint64_t rounds)
+{
+	uint64_t seed = from_environment("MPL_SEED", 1);
+	int fds[FDS];
+
+	rounds = from_environment("MPL_ROUNDS", rounds);
+	for (int i = 0; i < FDS; i++) {
+		fds[i] = eventfd(0, EFD_NONBLOCK);
+		assert_true(fds[i] >= 0);
+	}
+	while (rounds) {
+		uint64_t now =
+			rounds < ROUNDS_A_MACHINE ? rounds : ROUNDS_A_MACHINE;
+
+		machine(seed++, (int)now, fds, config);
+		rounds -= now;
+	}
+	for (int i = 0; i < FDS; i++)
+		assert_int_equal(close(fds[i]), 0);
+}
+
+static void test_incremental(void **state)
+{
+	(void)state;
+	run(&(struct mpl_plane_config){ .verify = true }, 6000);
+}
+
+static void test_full_rebuild(void **state)
+{
+	(void)state;
+	run(&(struct mpl_plane_config){ .full_rebuild = true }, 3000);
+}
+
+static void test_control_thread(void **state)
+{
+	(void)state;
+	run(&(struct mpl_plane_config){ .verify = true,
+					.control_thread = true },
+	    1200);
+}
+
+static void test_trace_rules(void **state)
+{
+	(void)state;
+	run(&(struct mpl_plane_config){ .verify = true, .trace_rules = true },
+	    1800);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_incremental),
+		cmocka_unit_test(test_full_rebuild),
+		cmocka_unit_test(test_control_thread),
+		cmocka_unit_test(test_trace_rules),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
