@@ -12,14 +12,15 @@
 #include "lib/plane.h"
 #include "lib/tree.h"
 
-/* What of a region decides where address spaces find their roots. */
-static void check_roots(struct mpl_commit *commit, struct mpl_region *region)
+/* A mutation of `region` may have changed where address spaces find roots. */
+static void check_roots(struct mpl_commit *commit, const struct mpl_op *op)
 {
+	struct mpl_region *region = op->region;
 	struct mpl_link *link;
 
 	mpl_root_check(commit, region);
 	mpl_root_check(commit, region->parent);
-	if (mpl_list_empty(&region->deps))
+	if (op->kind != MPL_OP_SIZE)
 		return;
 	/* Whether an alias is stepped through depends on the target's size. */
 	MPL_LIST_EACH(link, &region->aliases)
@@ -72,6 +73,9 @@ static int apply_add(struct mpl_commit *commit, const struct mpl_op *op)
 	if (child->parent)
 		return -EBUSY;
 	err = mpl_tree_may_add(op->parent, child);
+	/* By trace rules a detached root moves when it gets its offset. */
+	if (!err)
+		err = mpl_mark_all(commit, child);
 	if (err)
 		return err;
 	note_edge(commit, op);
@@ -420,7 +424,7 @@ int mpl_txn_apply(struct mpl_commit *commit, const struct mpl_txn *tx)
 
 		err = apply_op(commit, op);
 		if (!err && op->region)
-			check_roots(commit, op->region);
+			check_roots(commit, op);
 	}
 	if (err)
 		mpl_undo_to(commit, before);

@@ -86,7 +86,8 @@ static bool same(const struct mpl_range *range, const struct draft *draft)
 
 static bool merges(const struct draft *low, const struct draft *high)
 {
-	return low->flat.last + 1 == high->flat.start &&
+	/* Offset 0 follows nothing, not even the last of 2^64. */
+	return low->flat.last + 1 == high->flat.start && high->flat.offset &&
 	       low->flat.offset + (low->flat.last - low->flat.start) + 1 ==
 		       high->flat.offset &&
 	       same_look(&low->flat, &high->flat) &&

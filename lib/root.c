@@ -28,14 +28,14 @@ static struct mpl_region *step_of(const struct mpl_plane *plane,
 		return NULL;
 	if (region->kind != MPL_ALIAS && region->kind != MPL_CONTAINER)
 		return region;
+	if (region->kind == MPL_CONTAINER && !region->enabled_children)
+		return NULL;
 	if (adds && !plane->trace_rules)
 		return region;
 	if (region->kind == MPL_ALIAS)
 		return !region->alias_offset && fits(region, region->target) ?
 			       region->target :
 			       region;
-	if (!region->enabled_children)
-		return NULL;
 	if (region->enabled_children > 1)
 		return region;
 	child = (struct mpl_region *)region->enabled_xor;

@@ -187,7 +187,8 @@ mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
 	}
 	reader->misses++;
 	section = mpl_walk(reader, root->entry, gpa);
-	if (!mpl_section_covers(section, gpa))
+	/* Not cached: the unassigned section would cover everything. */
+	if (section == reader->sections || !mpl_section_covers(section, gpa))
 		return reader->sections;
 	slot->stamp = root->stamp;
 	slot->section = section;
