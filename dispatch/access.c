@@ -105,7 +105,8 @@ static mpl_result_t read_piece(struct mpl_reader_state *reader,
 
 	if (mpl_section_is_unassigned(section)) {
 		uint32_t root =
-			mpl_reader_snapshot(&reader->pub)->root[as->slot].entry;
+			mpl_root_of(mpl_reader_snapshot(&reader->pub), as)
+				->entry;
 
 		*done = hole(&reader->pub, root, gpa, len);
 		memset(buf, reader->dp->unassigned_byte, *done);
@@ -147,7 +148,8 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 
 	if (mpl_section_is_unassigned(section)) {
 		uint32_t root =
-			mpl_reader_snapshot(&reader->pub)->root[as->slot].entry;
+			mpl_root_of(mpl_reader_snapshot(&reader->pub), as)
+				->entry;
 
 		*done = hole(&reader->pub, root, gpa, len);
 		return unassigned(reader);

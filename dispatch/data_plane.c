@@ -69,6 +69,8 @@ void mpl_data_plane_destroy(struct mpl_data_plane *dp)
 	/* Without readers every grace period is over. */
 	while (dp->retired_first)
 		mpl_retire_poll(dp);
+	if (dp->published)
+		free((void *)dp->published->view_of);
 	mpl_snapshot_drop((struct mpl_snapshot *)dp->published);
 	free(dp->readers);
 	mpl_rcu_free(dp->rcu);

@@ -7,28 +7,41 @@
 #include "dispatch/compile.h"
 
 struct mpl_snapshot *mpl_snapshot_new(struct mpl_data_plane *dp,
-				      uint64_t generation, uint64_t slots)
+				      uint64_t generation, uint32_t views)
 {
 	const struct mpl_snapshot *old = dp->published;
-	uint64_t kept = old ? old->slots : 0;
+	uint32_t kept = old ? old->views : 0;
 	struct mpl_snapshot *snapshot;
 
-	if (slots < kept)
-		slots = kept;
-	snapshot = malloc(mpl_snapshot_bytes(slots));
+	if (views < kept)
+		views = kept;
+	snapshot = malloc(mpl_snapshot_bytes(views));
 	if (!snapshot)
 		return NULL;
 	snapshot->generation = generation;
-	snapshot->slots = slots;
+	snapshot->view_of = old ? old->view_of : NULL;
+	snapshot->slots = old ? old->slots : 0;
+	snapshot->views = views;
 	if (old)
 		memcpy(snapshot->root, old->root,
 		       kept * sizeof(snapshot->root[0]));
-	for (uint64_t i = kept; i < slots; i++)
+	for (uint32_t i = kept; i < views; i++)
 		snapshot->root[i] = (struct mpl_root){
 			.stamp = mpl_stamp_new(dp),
 			.entry = MPL_ENTRY_EMPTY,
 		};
 	return snapshot;
+}
+
+uint32_t *mpl_view_table_new(const struct mpl_snapshot *old, uint32_t slots)
+{
+	uint32_t *table = calloc(slots ? slots : 1, sizeof(*table));
+
+	if (table && old->slots)
+		memcpy(table, old->view_of,
+		       (old->slots < slots ? old->slots : slots) *
+			       sizeof(*table));
+	return table;
 }
 
 void mpl_snapshot_drop(struct mpl_snapshot *snapshot)

@@ -6,18 +6,24 @@
 #include "dispatch/data_plane.h"
 
 /*
- * A copy of the published snapshot, under another generation and with at
- * least `slots` address-space slots, for the caller to put roots into.
- * NULL when out of memory.
+ * A copy of the published snapshot, under another generation and with room
+ * for at least `views` roots, for the caller to put roots into.  It shares the
+ * table view_of, which whoever replaces it retires.  NULL when out of memory.
  */
 struct mpl_snapshot *mpl_snapshot_new(struct mpl_data_plane *dp,
-				      uint64_t generation, uint64_t slots);
+				      uint64_t generation, uint32_t views);
 void mpl_snapshot_drop(struct mpl_snapshot *snapshot);
 
-static inline size_t mpl_snapshot_bytes(uint64_t slots)
+static inline size_t mpl_snapshot_bytes(uint32_t views)
 {
-	return sizeof(struct mpl_snapshot) + slots * sizeof(struct mpl_root);
+	return sizeof(struct mpl_snapshot) + views * sizeof(struct mpl_root);
 }
+
+/*
+ * A copy of a snapshot's view_of for `slots` address spaces; new ones show
+ * view 0, the empty one.  NULL when out of memory; free() releases it.
+ */
+uint32_t *mpl_view_table_new(const struct mpl_snapshot *old, uint32_t slots);
 
 /* A stamp that no root ever had. */
 uint64_t mpl_stamp_new(struct mpl_data_plane *dp);

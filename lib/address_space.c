@@ -104,7 +104,7 @@ static int free_locked(struct mpl_plane *plane, void *arg)
 		return err;
 	}
 	mpl_listeners_end(space);
-	mpl_view_remove_user(space->view, space);
+	space->view->users--;
 	mpl_root_forget(space);
 	plane->spaces[space->pub.slot] = NULL;
 	plane->stats.spaces--;

@@ -35,7 +35,6 @@ struct mpl_space {
 	char *name;
 	struct mpl_region *root;
 	struct mpl_view *view;
-	size_t user_index; /* in view->users */
 	struct mpl_chain chain;
 	struct mpl_link listeners; /* by mpl_listener.space_link */
 	bool ending; /* its effective root is none */

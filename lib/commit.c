@@ -26,7 +26,7 @@ void mpl_commit_init(struct mpl_commit *commit, struct mpl_plane *plane)
 
 static bool is_doomed(const struct mpl_view *view)
 {
-	return view->root && !view->users.count;
+	return view->root && !view->users;
 }
 
 static bool is_left(const struct mpl_space *space)
@@ -323,19 +323,37 @@ static int verify_views(struct mpl_commit *commit)
 	return err;
 }
 
-static void set_root(struct mpl_snapshot *snapshot, uint32_t slot,
-		     const struct mpl_view *view)
+/* Spaces that switch views need another table. */
+static int make_view_table(struct mpl_commit *commit)
 {
-	snapshot->root[slot].stamp = view->stamp;
-	snapshot->root[slot].entry = view->entry;
+	const struct mpl_snapshot *old = commit->plane->data.published;
+	uint32_t slots = commit->plane->slots;
+	struct mpl_link *link;
+
+	if (mpl_list_empty(&commit->spaces))
+		return 0;
+	commit->view_table = mpl_view_table_new(old, slots);
+	if (!commit->view_table)
+		return -ENOMEM;
+	MPL_LIST_EACH(link, &commit->spaces) {
+		const struct mpl_space *space =
+			MPL_OF(link, struct mpl_space, dirty);
+
+		commit->view_table[space->pub.slot] = space->view->index;
+	}
+	commit->fresh->view_of = commit->view_table;
+	commit->fresh->slots = slots;
+	return mpl_retire_object(commit->stale, free, (void *)old->view_of,
+				 old->slots * sizeof(old->view_of[0]));
 }
 
 /* The snapshot to publish; none if no reader could tell the difference. */
 static int make_snapshot(struct mpl_commit *commit)
 {
-	struct mpl_data_plane *dp = &commit->plane->data;
-	struct mpl_link *link;
+	struct mpl_plane *plane = commit->plane;
+	struct mpl_data_plane *dp = &plane->data;
 	bool changed = !mpl_list_empty(&commit->spaces);
+	struct mpl_link *link;
 
 	MPL_LIST_EACH(link, &commit->views)
 		changed |= MPL_OF(link, struct mpl_view, touched)->stamp !=
@@ -343,17 +361,17 @@ static int make_snapshot(struct mpl_commit *commit)
 	if (!changed)
 		return 0;
 	commit->fresh = mpl_snapshot_new(dp, dp->published->generation + 1,
-					 commit->plane->slots);
+					 (uint32_t)plane->views_used.count);
 	if (!commit->fresh)
 		return -ENOMEM;
 	MPL_LIST_EACH(link, &commit->views) {
-		struct mpl_view *view = MPL_OF(link, struct mpl_view, touched);
+		const struct mpl_view *view =
+			MPL_OF(link, struct mpl_view, touched);
 
-		for (size_t i = 0; i < view->users.count; i++)
-			set_root(commit->fresh, view->users.items[i].slot,
-				 view);
+		commit->fresh->root[view->index].stamp = view->stamp;
+		commit->fresh->root[view->index].entry = view->entry;
 	}
-	return 0;
+	return make_view_table(commit);
 }
 
 static void drop_snapshot(void *snapshot)
@@ -365,7 +383,7 @@ static int retire_snapshot(struct mpl_retired *batch,
 			   const struct mpl_snapshot *snapshot)
 {
 	return mpl_retire_object(batch, drop_snapshot, (void *)snapshot,
-				 mpl_snapshot_bytes(snapshot->slots));
+				 mpl_snapshot_bytes(snapshot->views));
 }
 
 /* What will be needed if listeners fail after the new map is published. */
@@ -385,6 +403,9 @@ static int prepare_retract(struct mpl_commit *commit)
 		err = retire_snapshot(commit->retract, commit->fresh);
 	if (!err)
 		err = retire_snapshot(commit->retract, old);
+	if (!err && commit->view_table)
+		err = mpl_retire_object(commit->retract, free,
+					commit->view_table, 0);
 	MPL_LIST_EACH(link, &commit->views) {
 		const struct mpl_changes *changes =
 			&MPL_OF(link, struct mpl_view, touched)->changes;
@@ -439,6 +460,7 @@ static void unpublish(struct mpl_commit *commit)
 
 	if (!commit->published) {
 		mpl_compile_cancel(&commit->compile);
+		free(commit->view_table);
 		mpl_snapshot_drop(commit->fresh);
 		mpl_snapshot_drop(commit->restored);
 		mpl_retired_drop(commit->retract);
@@ -460,11 +482,11 @@ static void free_sections(struct mpl_commit *commit, struct mpl_view *view)
 	}
 }
 
-static void free_view(struct mpl_view *view)
+static void free_view(struct mpl_plane *plane, struct mpl_view *view)
 {
 	mpl_tree_hide(view->root);
 	view->root->view = NULL;
-	mpl_view_free(view);
+	mpl_view_free(plane, view);
 }
 
 static void unwind(struct mpl_commit *commit)
@@ -498,7 +520,7 @@ static void unwind(struct mpl_commit *commit)
 		view->marks.count = 0;
 		mpl_list_remove(link);
 		if (view->fresh)
-			free_view(view);
+			free_view(commit->plane, view);
 	}
 }
 
@@ -534,7 +556,7 @@ static void settle(struct mpl_commit *commit)
 		view->fresh = false;
 		mpl_list_remove(link);
 		if (is_doomed(view))
-			free_view(view);
+			free_view(commit->plane, view);
 	}
 	mpl_root_settle(commit);
 	mpl_undo_settle(commit);

@@ -36,6 +36,7 @@ struct mpl_commit {
 	struct mpl_retired *stale;   /* what the old map has alone */
 	struct mpl_retired *retract; /* what the new map has alone */
 	struct mpl_snapshot *fresh;  /* to be published */
+	uint32_t *view_table;	     /* its view_of, if that is new */
 	struct mpl_snapshot *restored; /* the old content, to come back to */
 	struct mpl_events events;
 	uint8_t log_global_before;

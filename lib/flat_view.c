@@ -5,17 +5,39 @@
 #include <stdlib.h>
 
 #include "dispatch/compile.h"
-#include "lib/address_space.h"
 #include "lib/base/vector.h"
 #include "lib/plane.h"
+
+static int take_index(struct mpl_plane *plane, uint32_t *index)
+{
+	uint32_t i;
+
+	for (i = 0; i < plane->views_used.count; i++)
+		if (!plane->views_used.items[i])
+			break;
+	if (i == plane->views_used.count) {
+		if (MPL_RESERVE(&plane->views_used, 1))
+			return -ENOMEM;
+		plane->views_used.count++;
+	}
+	plane->views_used.items[i] = true;
+	*index = i;
+	return 0;
+}
 
 int mpl_view_new(struct mpl_plane *plane, struct mpl_region *root,
 		 struct mpl_view **out)
 {
 	struct mpl_view *view = calloc(1, sizeof(*view));
+	int err;
 
 	if (!view)
 		return -ENOMEM;
+	err = take_index(plane, &view->index);
+	if (err) {
+		free(view);
+		return err;
+	}
 	mpl_list_init(&view->ranges);
 	mpl_list_init(&view->touched);
 	mpl_list_append(&plane->views, &view->link);
@@ -25,7 +47,7 @@ int mpl_view_new(struct mpl_plane *plane, struct mpl_region *root,
 	return 0;
 }
 
-void mpl_view_free(struct mpl_view *view)
+void mpl_view_free(struct mpl_plane *plane, struct mpl_view *view)
 {
 	struct mpl_link *link, *following;
 
@@ -33,34 +55,12 @@ void mpl_view_free(struct mpl_view *view)
 		return;
 	MPL_LIST_EACH_SAFE(link, following, &view->ranges)
 		mpl_range_free(MPL_OF(link, struct mpl_range, link));
+	plane->views_used.items[view->index] = false;
 	mpl_list_remove(&view->touched);
 	mpl_list_remove(&view->link);
-	free(view->users.items);
 	free(view->marks.items);
 	free(view->changes.items);
 	free(view);
-}
-
-int mpl_view_reserve_user(struct mpl_view *view)
-{
-	return MPL_RESERVE(&view->users, 1);
-}
-
-void mpl_view_add_user(struct mpl_view *view, struct mpl_space *space)
-{
-	space->user_index = view->users.count;
-	view->users.items[view->users.count++] = (struct mpl_view_user){
-		.space = space,
-		.slot = space->pub.slot,
-	};
-}
-
-void mpl_view_remove_user(struct mpl_view *view, struct mpl_space *space)
-{
-	struct mpl_view_user *last = &view->users.items[--view->users.count];
-
-	view->users.items[space->user_index] = *last;
-	last->space->user_index = space->user_index;
 }
 
 void mpl_view_insert(struct mpl_view *view, struct mpl_range *range)

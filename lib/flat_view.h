@@ -14,8 +14,6 @@
 #include "lib/base/list.h"
 #include "lib/region.h"
 
-struct mpl_space;
-
 struct mpl_range {
 	struct mpl_interval node; /* its start and last are the range's */
 	struct mpl_link link;
@@ -51,11 +49,6 @@ struct mpl_changes {
 	size_t capacity;
 };
 
-struct mpl_view_user {
-	struct mpl_space *space;
-	uint32_t slot;
-};
-
 struct mpl_view {
 	struct mpl_link link; /* in plane->views */
 	struct mpl_region *root; /* NULL: the empty view */
@@ -64,11 +57,8 @@ struct mpl_view {
 	size_t count;
 	uint32_t entry; /* the radix's root entry */
 	uint64_t stamp;
-	struct {
-		struct mpl_view_user *items;
-		size_t count;
-		size_t capacity;
-	} users;
+	uint32_t index; /* of its root in snapshots */
+	size_t users;	/* address spaces that show it */
 
 	/* Of the commit that is running. */
 	struct mpl_link touched; /* in commit->views, or a list of its own */
@@ -79,16 +69,11 @@ struct mpl_view {
 	bool fresh; /* made by this commit */
 };
 
-/* Errors: -ENOMEM. */
+/* Takes an index that no other view has.  Errors: -ENOMEM. */
 int mpl_view_new(struct mpl_plane *plane, struct mpl_region *root,
 		 struct mpl_view **out);
 /* Frees the ranges with it, but not their sections. */
-void mpl_view_free(struct mpl_view *view);
-
-/* Make room for one user more.  Errors: -ENOMEM. */
-int mpl_view_reserve_user(struct mpl_view *view);
-void mpl_view_add_user(struct mpl_view *view, struct mpl_space *space);
-void mpl_view_remove_user(struct mpl_view *view, struct mpl_space *space);
+void mpl_view_free(struct mpl_plane *plane, struct mpl_view *view);
 
 void mpl_view_insert(struct mpl_view *view, struct mpl_range *range);
 void mpl_view_remove(struct mpl_view *view, struct mpl_range *range);

@@ -69,6 +69,7 @@ static void destroy_members(struct mpl_plane *plane)
 	pthread_mutex_destroy(&plane->queue_mutex);
 	pthread_mutex_destroy(&plane->regions_mutex);
 	pthread_mutex_destroy(&plane->control);
+	free(plane->views_used.items);
 	free(plane->spaces);
 	free(plane);
 }
@@ -117,7 +118,7 @@ int mpl_plane_new_layout(struct mpl_plane **out,
 	if (!err && config->control_thread)
 		err = mpl_control_start(plane);
 	if (err) {
-		mpl_view_free(plane->empty_view);
+		mpl_view_free(plane, plane->empty_view);
 		mpl_data_plane_destroy(&plane->data);
 		destroy_members(plane);
 		return err;
@@ -256,7 +257,7 @@ static void free_views(struct mpl_plane *plane)
 			mpl_tree_hide(view->root);
 			view->root->view = NULL;
 		}
-		mpl_view_free(view);
+		mpl_view_free(plane, view);
 	}
 }
 

@@ -41,6 +41,11 @@ struct mpl_plane {
 
 	/* Under control. */
 	struct mpl_link views;
+	struct {
+		bool *items; /* by mpl_view.index */
+		size_t count;
+		size_t capacity;
+	} views_used;
 	struct mpl_view *empty_view;
 	struct mpl_space **spaces; /* by slot */
 	uint32_t slots;		   /* ever used */

@@ -140,14 +140,11 @@ static int update_space(struct mpl_commit *commit, struct mpl_space *space)
 
 	if (!err)
 		err = view_for(commit, root, &view);
-	if (!err) {
-		mpl_commit_touch(commit, view);
-		err = mpl_view_reserve_user(view);
-	}
 	if (err) {
 		free(chain.deps);
 		return err;
 	}
+	mpl_commit_touch(commit, view);
 	space->old_view = space->view;
 	space->old_chain = space->chain;
 	space->chain = chain;
@@ -155,9 +152,9 @@ static int update_space(struct mpl_commit *commit, struct mpl_space *space)
 	link_chain(commit->plane, &space->chain);
 	if (space->view) {
 		mpl_commit_touch(commit, space->view);
-		mpl_view_remove_user(space->view, space);
+		space->view->users--;
 	}
-	mpl_view_add_user(view, space);
+	view->users++;
 	space->view = view;
 	space->switched = true;
 	return 0;
@@ -186,15 +183,14 @@ void mpl_root_unwind(struct mpl_commit *commit)
 
 		if (!space->switched)
 			continue;
-		mpl_view_remove_user(space->view, space);
+		space->view->users--;
 		unlink_chain(&space->chain);
 		free(space->chain.deps);
 		space->chain = space->old_chain;
 		space->view = space->old_view;
 		link_chain(commit->plane, &space->chain);
-		/* Its room there was never taken away. */
 		if (space->view)
-			mpl_view_add_user(space->view, space);
+			space->view->users++;
 		space->switched = false;
 	}
 }

@@ -74,7 +74,7 @@ struct mpl_section {
 	uint32_t id; /* own index */
 } __attribute__((aligned(64)));
 
-/* One address space in a snapshot. */
+/* The map of one flat view in a snapshot. */
 struct mpl_root {
 	uint64_t stamp; /* of this content: no other map ever has it */
 	uint32_t entry; /* the radix's root entry */
@@ -84,8 +84,12 @@ struct mpl_root {
 /* What a plane publishes: immutable, replaced as a whole by every commit. */
 struct mpl_snapshot {
 	uint64_t generation; /* never reused */
-	uint64_t slots;	     /* length of root */
-	struct mpl_root root[]; /* by mpl_address_space.slot */
+	/* Which view an address space shows, by mpl_address_space.slot.
+	 * Snapshots share the table until a space changes its view. */
+	const uint32_t *view_of;
+	uint32_t slots; /* length of view_of */
+	uint32_t views; /* length of root */
+	struct mpl_root root[];
 };
 
 #define MPL_CACHE_SLOTS 64
@@ -148,6 +152,13 @@ mpl_reader_snapshot(const struct mpl_reader *reader)
 	return __atomic_load_n(reader->published, __ATOMIC_ACQUIRE);
 }
 
+static inline const struct mpl_root *
+mpl_root_of(const struct mpl_snapshot *snapshot,
+	    const struct mpl_address_space *as)
+{
+	return &snapshot->root[snapshot->view_of[as->slot]];
+}
+
 /*
  * Look an address up without any cache.
  */
@@ -156,7 +167,7 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 		    const struct mpl_address_space *as, uint64_t gpa)
 {
 	const struct mpl_root *root =
-		&mpl_reader_snapshot(reader)->root[as->slot];
+		mpl_root_of(mpl_reader_snapshot(reader), as);
 	const struct mpl_section *section = mpl_walk(reader, root->entry, gpa);
 
 	return mpl_section_covers(section, gpa) ? section : reader->sections;
@@ -172,7 +183,7 @@ mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
 	   uint64_t gpa)
 {
 	const struct mpl_root *root =
-		&mpl_reader_snapshot(reader)->root[as->slot];
+		mpl_root_of(mpl_reader_snapshot(reader), as);
 	struct mpl_cache_slot *slot = &reader->last;
 	const struct mpl_section *section;
 

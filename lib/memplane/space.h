@@ -17,7 +17,7 @@ extern "C" {
 
 /* What the inline look-up needs to know; the rest is private. */
 struct mpl_address_space {
-	uint32_t slot; /* index into mpl_snapshot.root */
+	uint32_t slot; /* index into mpl_snapshot.view_of */
 };
 
 /*
