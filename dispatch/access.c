@@ -2,6 +2,7 @@
 /* Accesses: piece by piece over sections, to memory or to callbacks. */
 #include <memplane/access.h>
 
+#include "dispatch/fast.h"
 #include "dispatch/io.h"
 #include "dispatch/memory.h"
 #include "dispatch/reader.h"
@@ -27,68 +28,86 @@ static uint64_t hole(const struct mpl_reader *reader, uint32_t entry,
 		entry = reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) | slot];
 	}
 	section = &reader->sections[entry >> MPL_NODE_BITS];
+	/* The walk sees a newer map, where the hole has been filled. */
+	if (section != reader->sections && mpl_section_covers(section, gpa))
+		return 1;
 	if (section->start > gpa && section->start - 1 < last)
 		last = section->start - 1;
 	return len - 1 < last - gpa ? len : last - gpa + 1;
 }
 
-/* Bytes from `gpa` to the section's end, at most `len` (not 0). */
-static uint64_t within(const struct mpl_section *section, uint64_t gpa,
-		       uint64_t len)
+/*
+ * Mapped device memory is accessed with the size that was asked for, or with
+ * the greatest that its alignment allows; the buffer's does not matter.
+ */
+static unsigned int exact_size(const void *device, uint64_t len)
 {
-	uint64_t rest = mpl_section_last(section) - gpa;
+	unsigned int size = 8;
 
-	return len - 1 < rest ? len : rest + 1;
+	while (size > len || !mpl_is_aligned(device, size))
+		size /= 2;
+	return size;
 }
 
-static uint8_t *host_at(const struct mpl_section *section, uint64_t gpa)
+static void copy_from(const struct mpl_section *section, void *to,
+		      const uint8_t *from, uint64_t len)
 {
-	return section->host + (gpa - section->start);
-}
+	if (!(section->flags & MPL_SECTION_EXACT)) {
+		mpl_memory_copy(to, from, len);
+		return;
+	}
+	for (uint64_t done = 0; done < len;) {
+		unsigned int size = exact_size(from + done, len - done);
 
-/* Mapped device memory: each access has the size of what was asked. */
-static void copy_exact(void *to, const void *from, uint64_t len)
-{
-	uint64_t done = 0;
-
-	while (done < len) {
-		uint64_t size = 8;
-
-		while (size > len - done ||
-		       !mpl_is_aligned((const char *)from + done, size) ||
-		       !mpl_is_aligned((const char *)to + done, size))
-			size /= 2;
-		mpl_memory_copy((char *)to + done, (const char *)from + done,
-				size);
+		mpl_memory_store((uint8_t *)to + done, size,
+				 mpl_memory_load(from + done, size));
 		done += size;
 	}
 }
 
-static void copy(const struct mpl_section *section, void *to, const void *from,
-		 uint64_t len)
+static void copy_to(const struct mpl_section *section, uint8_t *to,
+		    const void *from, uint64_t len)
 {
-	if (section->flags & MPL_SECTION_EXACT && !mpl_is_word(len))
-		copy_exact(to, from, len);
-	else
+	if (!(section->flags & MPL_SECTION_EXACT)) {
 		mpl_memory_copy(to, from, len);
-}
+		return;
+	}
+	for (uint64_t done = 0; done < len;) {
+		unsigned int size = exact_size(to + done, len - done);
 
-static mpl_result_t unassigned(struct mpl_reader_state *reader)
-{
-	reader->stats.decode_errors++;
-	return MPL_DECODE_ERROR;
-}
-
-static mpl_result_t not_allowed(struct mpl_reader_state *reader)
-{
-	reader->stats.access_errors++;
-	return MPL_ACCESS_ERROR;
+		mpl_memory_store(to + done, size,
+				 mpl_memory_load((const uint8_t *)from + done,
+						 size));
+		done += size;
+	}
 }
 
 /* Sections that only callbacks can serve. */
 static bool has_callbacks(const struct mpl_section *section)
 {
-	return section->device && section->device->ops;
+	return section->flags & MPL_SECTION_CALLBACKS;
+}
+
+/* The caller's buffer: any alignment, no other thread looks. */
+static void store_bytes(void *buf, uint64_t word, unsigned int size)
+{
+	if (size == 4) {
+		uint32_t half = (uint32_t)word;
+
+		memcpy(buf, &half, sizeof(half));
+	} else {
+		mpl_memory_store(buf, size, word);
+	}
+}
+
+static uint64_t load_bytes(const void *buf, unsigned int size)
+{
+	uint32_t half;
+
+	if (size != 4)
+		return mpl_memory_load(buf, size);
+	memcpy(&half, buf, sizeof(half));
+	return half;
 }
 
 /* One piece of a read; *done bytes of it. */
@@ -110,18 +129,18 @@ static mpl_result_t read_piece(struct mpl_reader_state *reader,
 
 		*done = hole(&reader->pub, root, gpa, len);
 		memset(buf, reader->dp->unassigned_byte, *done);
-		return unassigned(reader);
+		return mpl_count_decode_error(reader);
 	}
-	*done = within(section, gpa, len);
+	*done = mpl_section_rest(section, gpa, len);
 	if (section->flags & MPL_SECTION_READ) {
-		copy(section, buf, host_at(section, gpa), *done);
+		copy_from(section, buf, mpl_section_host(section, gpa), *done);
 		return MPL_OK;
 	}
 	if (!has_callbacks(section)) {
 		memset(buf, reader->dp->unassigned_byte, *done);
 		return section->flags & MPL_SECTION_IOMMU ?
-			       unassigned(reader) :
-			       not_allowed(reader);
+			       mpl_count_decode_error(reader) :
+			       mpl_count_access_error(reader);
 	}
 	offset = mpl_section_offset(section, gpa);
 	big_endian = section->device->big_endian;
@@ -134,6 +153,24 @@ static mpl_result_t read_piece(struct mpl_reader_state *reader,
 	mpl_memory_store(buf, (unsigned int)*done,
 			 mpl_to_endian(word, (unsigned int)*done, big_endian));
 	return result;
+}
+
+/* The bytes at `buf` as a number in the device's byte order. */
+static uint64_t device_word(const struct mpl_device *device, const void *buf,
+			    unsigned int size)
+{
+	return mpl_to_endian(load_bytes(buf, size), size, device->big_endian);
+}
+
+/* Does a write of `len` bytes, as the guest made it, ring a doorbell? */
+static bool rings(struct mpl_reader_state *reader,
+		  const struct mpl_section *section, uint64_t offset,
+		  const void *buf, uint64_t len)
+{
+	return mpl_is_word(len) &&
+	       mpl_io_ring(reader, section, offset, (unsigned int)len,
+			   device_word(section->device, buf,
+				       (unsigned int)len));
 }
 
 static mpl_result_t write_piece(struct mpl_reader_state *reader,
@@ -152,21 +189,23 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 				->entry;
 
 		*done = hole(&reader->pub, root, gpa, len);
-		return unassigned(reader);
+		return mpl_count_decode_error(reader);
 	}
-	*done = within(section, gpa, len);
+	*done = mpl_section_rest(section, gpa, len);
 	if (section->flags & MPL_SECTION_WRITE) {
-		copy(section, host_at(section, gpa), buf, *done);
+		copy_to(section, mpl_section_host(section, gpa), buf, *done);
 		return MPL_OK;
 	}
 	if (!has_callbacks(section))
 		return section->flags & MPL_SECTION_IOMMU ?
-			       unassigned(reader) :
-			       not_allowed(reader);
+			       mpl_count_decode_error(reader) :
+			       mpl_count_access_error(reader);
 	offset = mpl_section_offset(section, gpa);
+	if (section->doorbells && !attrs.memory_only &&
+	    rings(reader, section, offset, buf, *done))
+		return MPL_OK;
 	*done = mpl_io_piece(section->device, offset, *done);
-	word = mpl_to_endian(mpl_memory_load(buf, (unsigned int)*done),
-			     (unsigned int)*done, section->device->big_endian);
+	word = device_word(section->device, buf, (unsigned int)*done);
 	return mpl_io_write(reader, section, offset, (unsigned int)*done,
 			    attrs, word);
 }
@@ -182,14 +221,30 @@ mpl_result_t mpl_read(struct mpl_reader *pub,
 		      struct mpl_attrs attrs, void *buf, size_t len)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	uint64_t left = clip_to_top(gpa, len);
+	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
 	mpl_result_t result = MPL_OK;
 	uint8_t *to = buf;
+	uint64_t left, word;
 
-	reader->stats.reads++;
+	mpl_tally(&reader->stats.reads);
+	if (mpl_section_holds(section, gpa, len)) {
+		if (section->flags & MPL_SECTION_READ) {
+			copy_from(section, buf,
+				  mpl_section_host(section, gpa), len);
+			return MPL_OK;
+		}
+		if (mpl_io_is_simple(section, gpa, len)) {
+			result = mpl_io_simple_read(reader, section, gpa,
+						    (unsigned int)len, attrs,
+						    &word);
+			store_bytes(buf, word, (unsigned int)len);
+			return result;
+		}
+	}
+	left = clip_to_top(gpa, len);
 	if (left < len) {
 		memset(to + left, reader->dp->unassigned_byte, len - left);
-		result |= unassigned(reader);
+		result |= mpl_count_decode_error(reader);
 	}
 	while (left) {
 		uint64_t done;
@@ -207,13 +262,26 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 		       struct mpl_attrs attrs, const void *buf, size_t len)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	uint64_t left = clip_to_top(gpa, len);
+	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
 	mpl_result_t result = MPL_OK;
 	const uint8_t *from = buf;
+	uint64_t left;
 
-	reader->stats.writes++;
+	mpl_tally(&reader->stats.writes);
+	if (mpl_section_holds(section, gpa, len)) {
+		if (section->flags & MPL_SECTION_WRITE) {
+			copy_to(section, mpl_section_host(section, gpa), buf,
+				len);
+			return MPL_OK;
+		}
+		if (mpl_io_is_simple(section, gpa, len) && !section->doorbells)
+			return mpl_io_simple_write(
+				reader, section, gpa, (unsigned int)len, attrs,
+				load_bytes(buf, (unsigned int)len));
+	}
+	left = clip_to_top(gpa, len);
 	if (left < len)
-		result |= unassigned(reader);
+		result |= mpl_count_decode_error(reader);
 	while (left) {
 		uint64_t done;
 
@@ -224,160 +292,4 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 		left -= done;
 	}
 	return result;
-}
-
-mpl_result_t mpl_load(struct mpl_reader *reader,
-		      const struct mpl_address_space *as, uint64_t gpa,
-		      struct mpl_attrs attrs, unsigned int size,
-		      enum mpl_endian endian, uint64_t *value)
-{
-	uint64_t word = 0;
-	mpl_result_t result;
-
-	*value = 0;
-	if (!mpl_is_word(size))
-		return not_allowed(mpl_reader_state(reader));
-	result = mpl_read(reader, as, gpa, attrs, &word, size);
-	*value = mpl_to_endian(mpl_memory_load(&word, size), size,
-			       mpl_is_big_endian(endian));
-	return result;
-}
-
-mpl_result_t mpl_store(struct mpl_reader *reader,
-		       const struct mpl_address_space *as, uint64_t gpa,
-		       struct mpl_attrs attrs, unsigned int size,
-		       enum mpl_endian endian, uint64_t value)
-{
-	uint64_t word;
-
-	if (!mpl_is_word(size))
-		return not_allowed(mpl_reader_state(reader));
-	mpl_memory_store(&word, size,
-			 mpl_to_endian(value, size,
-				       mpl_is_big_endian(endian)));
-	return mpl_write(reader, as, gpa, attrs, &word, size);
-}
-
-/* Host address of an aligned word that may be used so, or NULL. */
-static void *queue_word(struct mpl_reader_state *reader,
-			const struct mpl_address_space *as, uint64_t gpa,
-			unsigned int size, uint32_t flags,
-			mpl_result_t *result)
-{
-	const struct mpl_section *section =
-		mpl_lookup(&reader->pub, as, gpa);
-	uint8_t *host;
-
-	if (mpl_section_is_unassigned(section)) {
-		*result = unassigned(reader);
-		return NULL;
-	}
-	*result = MPL_OK;
-	if ((section->flags & flags) == flags &&
-	    (size == 2 || size == 4 || size == 8) &&
-	    within(section, gpa, size) == size) {
-		host = host_at(section, gpa);
-		if (mpl_is_aligned(host, size))
-			return host;
-	}
-	*result = not_allowed(reader);
-	return NULL;
-}
-
-mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
-			      const struct mpl_address_space *as, uint64_t gpa,
-			      unsigned int size, uint64_t *value)
-{
-	mpl_result_t result;
-	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
-				MPL_SECTION_READ, &result);
-
-	*value = 0;
-	if (!host)
-		return result;
-	if (size == 2)
-		*value = __atomic_load_n((uint16_t *)host, __ATOMIC_ACQUIRE);
-	else if (size == 4)
-		*value = __atomic_load_n((uint32_t *)host, __ATOMIC_ACQUIRE);
-	else
-		*value = __atomic_load_n((uint64_t *)host, __ATOMIC_ACQUIRE);
-	return MPL_OK;
-}
-
-mpl_result_t mpl_store_release(struct mpl_reader *pub,
-			       const struct mpl_address_space *as,
-			       uint64_t gpa, unsigned int size, uint64_t value)
-{
-	mpl_result_t result;
-	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
-				MPL_SECTION_WRITE, &result);
-
-	if (!host)
-		return result;
-	if (size == 2)
-		__atomic_store_n((uint16_t *)host, (uint16_t)value,
-				 __ATOMIC_RELEASE);
-	else if (size == 4)
-		__atomic_store_n((uint32_t *)host, (uint32_t)value,
-				 __ATOMIC_RELEASE);
-	else
-		__atomic_store_n((uint64_t *)host, value, __ATOMIC_RELEASE);
-	return MPL_OK;
-}
-
-/* One width of compare and exchange. */
-#define EXCHANGE(type)                                                   \
-	do {                                                             \
-		type found = (type)*expected;                            \
-									 \
-		*swapped = __atomic_compare_exchange_n(                  \
-			(type *)host, &found, (type)desired, false,      \
-			__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);             \
-		*expected = found;                                       \
-	} while (0)
-
-mpl_result_t mpl_compare_exchange(struct mpl_reader *pub,
-				  const struct mpl_address_space *as,
-				  uint64_t gpa, unsigned int size,
-				  uint64_t *expected, uint64_t desired,
-				  bool *swapped)
-{
-	mpl_result_t result;
-	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
-				MPL_SECTION_READ | MPL_SECTION_WRITE, &result);
-
-	*swapped = false;
-	if (!host)
-		return result;
-	if (size == 2)
-		EXCHANGE(uint16_t);
-	else if (size == 4)
-		EXCHANGE(uint32_t);
-	else
-		EXCHANGE(uint64_t);
-	return MPL_OK;
-}
-
-mpl_result_t mpl_translate(struct mpl_reader *pub,
-			   const struct mpl_address_space *as, uint64_t gpa,
-			   size_t len, enum mpl_intent intent, void **host,
-			   size_t *contiguous)
-{
-	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
-	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	uint32_t flags = 0;
-
-	*host = NULL;
-	*contiguous = 0;
-	if (mpl_section_is_unassigned(section))
-		return unassigned(reader);
-	if (intent & MPL_FOR_READ)
-		flags |= MPL_SECTION_READ;
-	if (intent & MPL_FOR_WRITE)
-		flags |= MPL_SECTION_WRITE;
-	if ((section->flags & flags) != flags || !flags)
-		return not_allowed(reader);
-	*host = host_at(section, gpa);
-	*contiguous = len ? within(section, gpa, len) : 0;
-	return MPL_OK;
 }

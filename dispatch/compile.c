@@ -344,8 +344,8 @@ int mpl_compile_discard(struct mpl_compile *compile, uint32_t root)
 
 	if (is_section(root))
 		return 0;
-	if (note_at(compile, index)->epoch == compile->dp->epoch)
-		return 0; /* fresh: cancel or retract deals with it */
+	/* A view is compiled once a commit. */
+	assert(note_at(compile, index)->epoch != compile->dp->epoch);
 	node = node_at(compile, index);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++) {
 		err = mpl_compile_discard(compile, node[i]);

@@ -22,6 +22,18 @@ static int fill_sizes(struct mpl_access_sizes *sizes,
 	return 0;
 }
 
+static void find_simple(struct mpl_device *device)
+{
+	device->any_alignment = device->valid.unaligned &&
+				device->impl.unaligned;
+	if (device->ops->accepts || !device->ops->read || !device->ops->write)
+		return;
+	for (unsigned int size = 1; size <= 8; size *= 2)
+		if (size >= device->valid.min && size <= device->valid.max &&
+		    size >= device->impl.min && size <= device->impl.max)
+			device->simple |= (uint16_t)(1u << size);
+}
+
 int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,
 		    void *opaque)
 {
@@ -43,6 +55,8 @@ int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,
 		 __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 	device->serialised = ops->concurrency == MPL_SERIALISED;
 	device->reentrant = ops->reentrant;
+	if (!err)
+		find_simple(device);
 	return err;
 }
 

@@ -21,6 +21,12 @@ struct mpl_device {
 	bool big_endian;
 	bool serialised;
 	bool reentrant;
+	/*
+	 * Bit n: an access of n bytes is one callback, without a question to
+	 * ask before (if it is aligned, or any alignment is fine).
+	 */
+	uint16_t simple;
+	bool any_alignment;
 	/* Called when the last reference goes. */
 	void (*unreferenced)(struct mpl_device *device);
 

@@ -28,6 +28,7 @@ int mpl_eventfd_new(int fd, struct mpl_eventfd **out)
 
 void mpl_eventfd_unref(struct mpl_eventfd *event)
 {
+	/* [B4] as in mpl_device_unref() */
 	if (__atomic_sub_fetch(&event->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	close(event->fd);
@@ -164,6 +165,7 @@ struct mpl_doorbells *mpl_doorbells_ref(struct mpl_doorbells *table)
 
 void mpl_doorbells_unref(struct mpl_doorbells *table)
 {
+	/* [B4] as in mpl_device_unref() */
 	if (!table || __atomic_sub_fetch(&table->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	for (uint32_t i = 0; i < table->count; i++)

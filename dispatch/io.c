@@ -127,11 +127,17 @@ static mpl_result_t write_parts(const struct mpl_device *device,
 	return result;
 }
 
-static bool allowed(const struct mpl_device *device, uint64_t offset,
+/* What is refused without asking the device, and so without its lock. */
+static bool possible(const struct mpl_device *device, unsigned int size,
+		     struct mpl_attrs attrs, bool has_callback)
+{
+	return has_callback && !attrs.memory_only &&
+	       size >= device->valid.min;
+}
+
+static bool accepts(const struct mpl_device *device, uint64_t offset,
 		    unsigned int size, bool is_write, struct mpl_attrs attrs)
 {
-	if (attrs.memory_only || size < device->valid.min)
-		return false;
 	return !device->ops->accepts ||
 	       device->ops->accepts(device->opaque, offset, size, is_write,
 				    attrs);
@@ -139,8 +145,22 @@ static bool allowed(const struct mpl_device *device, uint64_t offset,
 
 static mpl_result_t refused(struct mpl_reader_state *reader)
 {
-	reader->stats.access_errors++;
+	mpl_tally(&reader->stats.access_errors);
 	return MPL_ACCESS_ERROR;
+}
+
+bool mpl_io_ring(struct mpl_reader_state *reader,
+		 const struct mpl_section *section, uint64_t offset,
+		 unsigned int size, uint64_t value)
+{
+	const struct mpl_doorbell *doorbell = mpl_doorbell_find(
+		section->doorbells, offset, size, value & mask(size));
+
+	if (!doorbell)
+		return false;
+	mpl_doorbell_ring(doorbell);
+	mpl_tally(&reader->stats.doorbells);
+	return true;
 }
 
 mpl_result_t mpl_io_read(struct mpl_reader_state *reader,
@@ -153,12 +173,13 @@ mpl_result_t mpl_io_read(struct mpl_reader_state *reader,
 	mpl_result_t result;
 
 	*value = 0;
-	if (!device->ops || !device->ops->read)
+	if (!device->ops ||
+	    !possible(device, size, attrs, device->ops->read != NULL))
 		return refused(reader);
 	result = mpl_device_enter(reader, device, &frame);
 	if (result)
 		return result;
-	if (!allowed(device, offset, size, false, attrs)) {
+	if (!accepts(device, offset, size, false, attrs)) {
 		result = refused(reader);
 	} else if (fits(device, offset, size)) {
 		result = device->ops->read(device->opaque, offset, size, attrs,
@@ -181,22 +202,13 @@ mpl_result_t mpl_io_write(struct mpl_reader_state *reader,
 	mpl_result_t result;
 
 	value &= mask(size);
-	if (section->doorbells && !attrs.memory_only) {
-		const struct mpl_doorbell *doorbell = mpl_doorbell_find(
-			section->doorbells, offset, size, value);
-
-		if (doorbell) {
-			mpl_doorbell_ring(doorbell);
-			reader->stats.doorbells++;
-			return MPL_OK;
-		}
-	}
-	if (!device->ops || !device->ops->write)
+	if (!device->ops ||
+	    !possible(device, size, attrs, device->ops->write != NULL))
 		return refused(reader);
 	result = mpl_device_enter(reader, device, &frame);
 	if (result)
 		return result;
-	if (!allowed(device, offset, size, true, attrs))
+	if (!accepts(device, offset, size, true, attrs))
 		result = refused(reader);
 	else if (fits(device, offset, size))
 		result = device->ops->write(device->opaque, offset, size,

@@ -24,8 +24,8 @@ unsigned int mpl_io_piece(const struct mpl_device *device, uint64_t offset,
 
 /*
  * One piece.  `value` is a number in host order whose bytes are the piece's
- * bytes in the device's byte order.  Takes the device's lock, rings doorbells.
- * Afterwards the section may be gone, if the callback suspended its access.
+ * bytes in the device's byte order.  Takes the device's lock.  Afterwards the
+ * section may be gone: the reader may have been offline meanwhile.
  */
 mpl_result_t mpl_io_read(struct mpl_reader_state *reader,
 			 const struct mpl_section *section, uint64_t offset,
@@ -35,5 +35,13 @@ mpl_result_t mpl_io_write(struct mpl_reader_state *reader,
 			  const struct mpl_section *section, uint64_t offset,
 			  unsigned int size, struct mpl_attrs attrs,
 			  uint64_t value);
+
+/*
+ * Ring the doorbell of a section that has some, if a write matches one: as the
+ * guest made it, before it is split into pieces.
+ */
+bool mpl_io_ring(struct mpl_reader_state *reader,
+		 const struct mpl_section *section, uint64_t offset,
+		 unsigned int size, uint64_t value);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "dispatch/lock.h"
 
-#include <assert.h>
-
 static bool try_lock(struct mpl_device *device, struct mpl_reader_state *reader)
 {
 	struct mpl_reader_state *nobody = NULL;
@@ -35,14 +33,16 @@ static void unlock(struct mpl_waits *waits, struct mpl_device *device)
 /*
  * Would waiting close a circle?  Under waits->mutex: readers that wait stay
  * waiting, and so keep what they own; an owner that does not wait ends the
- * chain.  Owners that change meanwhile were not waiting.
+ * chain.  Owners that change meanwhile were not waiting.  They are not freed
+ * either: each device on the chain has a waiter counted before its owner is
+ * looked at [B6], so that the owner must take the mutex to let go of it.
  */
 static bool closes_cycle(const struct mpl_reader_state *reader,
 			 const struct mpl_device *device)
 {
 	while (device) {
 		const struct mpl_reader_state *owner =
-			__atomic_load_n(&device->owner, __ATOMIC_RELAXED);
+			__atomic_load_n(&device->owner, __ATOMIC_SEQ_CST);
 
 		if (owner == reader)
 			return true;
@@ -51,12 +51,20 @@ static bool closes_cycle(const struct mpl_reader_state *reader,
 	return false;
 }
 
+/*
+ * The owner may take long (it may have suspended its access): the waiter is
+ * offline meanwhile, and its devices are pinned.
+ */
 static bool wait_for_lock(struct mpl_device *device,
-			  struct mpl_reader_state *reader)
+			  struct mpl_reader_state *reader,
+			  struct mpl_frame *frame)
 {
 	struct mpl_waits *waits = &reader->dp->waits;
 	bool got;
 
+	frame->held = true;
+	mpl_device_pin(device);
+	mpl_reader_hold(reader);
 	pthread_mutex_lock(&waits->mutex);
 	/* [B6] counted before the lock is tried; pairs with [B6] in unlock() */
 	__atomic_add_fetch(&device->waiters, 1, __ATOMIC_SEQ_CST);
@@ -69,23 +77,25 @@ static bool wait_for_lock(struct mpl_device *device,
 	reader->waits_for = NULL;
 	__atomic_sub_fetch(&device->waiters, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&waits->mutex);
+	mpl_reader_resume(reader);
+	if (!got)
+		mpl_device_unpin(device);
 	return got;
 }
 
 static mpl_result_t refuse(struct mpl_reader_state *reader, uint64_t *counter)
 {
-	*counter += 1;
-	reader->stats.access_errors++;
+	mpl_tally(counter);
+	mpl_tally(&reader->stats.access_errors);
 	return MPL_ACCESS_ERROR;
 }
 
-mpl_result_t mpl_device_enter(struct mpl_reader_state *reader,
-			      struct mpl_device *device,
-			      struct mpl_frame *frame)
+mpl_result_t mpl_device_enter_slow(struct mpl_reader_state *reader,
+				   struct mpl_device *device,
+				   struct mpl_frame *frame)
 {
 	bool owned = false;
 
-	*frame = (struct mpl_frame){ .device = device, .outer = reader->frame };
 	for (struct mpl_frame *outer = frame->outer; outer;
 	     outer = outer->outer) {
 		if (outer->device != device)
@@ -96,7 +106,7 @@ mpl_result_t mpl_device_enter(struct mpl_reader_state *reader,
 	}
 	if (device->serialised && !owned) {
 		if (!try_lock(device, reader) &&
-		    !wait_for_lock(device, reader))
+		    !wait_for_lock(device, reader, frame))
 			return refuse(reader, &reader->stats.lock_cycles);
 		frame->locked = true;
 	}
@@ -104,12 +114,12 @@ mpl_result_t mpl_device_enter(struct mpl_reader_state *reader,
 	return MPL_OK;
 }
 
-void mpl_device_leave(struct mpl_reader_state *reader, struct mpl_frame *frame)
+void mpl_device_leave_slow(struct mpl_reader_state *reader,
+			   struct mpl_frame *frame)
 {
-	assert(reader->frame == frame && !frame->suspended);
+	/* Last of all the reference: it may be what keeps the device. */
 	if (frame->locked)
 		unlock(&reader->dp->waits, frame->device);
-	reader->frame = frame->outer;
 	if (frame->held)
 		mpl_device_unpin(frame->device);
 }

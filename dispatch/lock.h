@@ -15,15 +15,42 @@
 
 #include "dispatch/reader.h"
 
+/* Nested, or a lock to take: the rest of mpl_device_enter(). */
+mpl_result_t mpl_device_enter_slow(struct mpl_reader_state *reader,
+				   struct mpl_device *device,
+				   struct mpl_frame *frame);
+/* A lock to release, or a reference to drop. */
+void mpl_device_leave_slow(struct mpl_reader_state *reader,
+			   struct mpl_frame *frame);
+
 /*
  * Push `frame` for a callback of `device`.  MPL_OK, or MPL_ACCESS_ERROR
  * (counted): the device would re-enter itself or a cycle was found; then
  * nothing was pushed.
  */
-mpl_result_t mpl_device_enter(struct mpl_reader_state *reader,
-			      struct mpl_device *device,
-			      struct mpl_frame *frame);
-void mpl_device_leave(struct mpl_reader_state *reader,
-		      struct mpl_frame *frame);
+static inline mpl_result_t mpl_device_enter(struct mpl_reader_state *reader,
+					    struct mpl_device *device,
+					    struct mpl_frame *frame)
+{
+	*frame = (struct mpl_frame){ .device = device, .outer = reader->frame };
+	if (frame->outer || device->serialised)
+		return mpl_device_enter_slow(reader, device, frame);
+	/* It is taken off again by mpl_device_leave(), which gcc misses. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
+#pragma GCC diagnostic ignored "-Wdangling-pointer"
+	reader->frame = frame;
+#pragma GCC diagnostic pop
+	return MPL_OK;
+}
+
+static inline void mpl_device_leave(struct mpl_reader_state *reader,
+				    struct mpl_frame *frame)
+{
+	reader->frame = frame->outer;
+	if (frame->locked || frame->held)
+		mpl_device_leave_slow(reader, frame);
+}
 
 #endif

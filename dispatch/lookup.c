@@ -6,7 +6,7 @@ _Static_assert(sizeof(struct mpl_root) == 16, "layout");
 _Static_assert(offsetof(struct mpl_snapshot, root) == 24, "layout");
 _Static_assert(offsetof(struct mpl_section, host) == 16, "layout");
 _Static_assert(offsetof(struct mpl_section, flags) == 56, "layout");
-_Static_assert(offsetof(struct mpl_reader, last) == 32, "layout");
+_Static_assert(offsetof(struct mpl_reader, last_as) == 40, "layout");
 _Static_assert(1 << MPL_NODE_BITS == MPL_NODE_ENTRIES, "layout");
 _Static_assert(MPL_NODE_BITS + MPL_INDEX_BITS == 32, "an entry is 32 bits");
 

@@ -65,6 +65,7 @@ struct mpl_snapshot *mpl_publish(struct mpl_data_plane *dp,
 	 * find them.
 	 */
 	__atomic_store_n(&dp->published, snapshot, __ATOMIC_RELEASE);
+	/* [B8] release; pairs with [B8] in mpl_plane_generation() */
 	__atomic_store_n(&dp->generation, snapshot->generation,
 			 __ATOMIC_RELEASE);
 	return (struct mpl_snapshot *)old;

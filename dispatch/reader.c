@@ -69,6 +69,12 @@ void mpl_reader_adopt(struct mpl_reader_state *reader)
 			 (uintptr_t)pthread_self(), __ATOMIC_RELAXED);
 }
 
+void mpl_reader_disown(struct mpl_reader_state *reader)
+{
+	__atomic_store_n(&reader->dp->readers[reader->id].thread, 0,
+			 __ATOMIC_RELAXED);
+}
+
 /* Counters are written by one thread and read by any: no torn values. */
 static uint64_t peek(const uint64_t *counter)
 {
@@ -157,36 +163,45 @@ int mpl_reader_quiescent(struct mpl_reader *pub)
 	return 0;
 }
 
+void mpl_reader_hold(struct mpl_reader_state *reader)
+{
+	/* Outer callbacks' devices are as much in use as this one's. */
+	for (struct mpl_frame *frame = reader->frame; frame;
+	     frame = frame->outer) {
+		if (frame->held)
+			continue;
+		frame->held = true;
+		mpl_device_pin(frame->device);
+	}
+	reader->online = false;
+	mpl_rcu_offline(reader->dp->rcu, reader->id);
+}
+
+void mpl_reader_resume(struct mpl_reader_state *reader)
+{
+	reader->online = true;
+	mpl_rcu_online(reader->dp->rcu, reader->id);
+}
+
 int mpl_access_suspend(struct mpl_reader *pub)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	struct mpl_frame *frame = reader->frame;
 
-	if (!frame || frame->suspended)
+	if (!reader->frame || reader->frame->suspended)
 		return -EINVAL;
-	/* Outer callbacks' devices are as much in use as this one's. */
-	for (struct mpl_frame *each = frame; each; each = each->outer) {
-		if (each->held)
-			continue;
-		each->held = true;
-		mpl_device_pin(each->device);
-	}
-	frame->suspended = true;
-	reader->online = false;
-	mpl_rcu_offline(reader->dp->rcu, reader->id);
+	reader->frame->suspended = true;
+	mpl_reader_hold(reader);
 	return 0;
 }
 
 int mpl_access_resume(struct mpl_reader *pub)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	struct mpl_frame *frame = reader->frame;
 
-	if (!frame || !frame->suspended)
+	if (!reader->frame || !reader->frame->suspended)
 		return -EINVAL;
-	frame->suspended = false;
-	reader->online = true;
-	mpl_rcu_online(reader->dp->rcu, reader->id);
+	reader->frame->suspended = false;
+	mpl_reader_resume(reader);
 	return 0;
 }
 
@@ -195,9 +210,25 @@ void mpl_reader_drop_caches(struct mpl_reader *reader)
 	/* No root ever has this stamp. */
 	const struct mpl_cache_slot none = { .stamp = UINT64_MAX };
 
-	reader->last = none;
+	/* Nor has any snapshot this generation. */
+	reader->last_generation = UINT64_MAX;
+	reader->last = NULL;
 	for (size_t i = 0; i < MPL_CACHE_SLOTS; i++)
 		reader->cache[i] = none;
+}
+
+struct mpl_reader_state *mpl_reader_in_access(struct mpl_data_plane *dp)
+{
+	uintptr_t self = (uintptr_t)pthread_self();
+	unsigned int high = __atomic_load_n(&dp->readers_high,
+					    __ATOMIC_RELAXED);
+
+	for (unsigned int i = 0; i < high; i++)
+		if (__atomic_load_n(&dp->readers[i].thread,
+				    __ATOMIC_RELAXED) == self &&
+		    dp->readers[i].reader->frame)
+			return dp->readers[i].reader;
+	return NULL;
 }
 
 enum mpl_thread_state mpl_reader_thread_state(struct mpl_data_plane *dp)

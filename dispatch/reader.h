@@ -35,6 +35,12 @@ mpl_reader_state(const struct mpl_reader *reader)
 	return (struct mpl_reader_state *)reader;
 }
 
+/* Count: written by the reader's thread only, read by any. */
+static inline void mpl_tally(uint64_t *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
 /*
  * A spare one may take the slots above readers_max.
  * Errors: -ENOMEM, -ENOSPC.
@@ -53,6 +59,17 @@ enum mpl_thread_state {
 
 /* The calling thread's: what may it wait for? */
 enum mpl_thread_state mpl_reader_thread_state(struct mpl_data_plane *dp);
+
+/* The calling thread's reader that is inside an access, or NULL. */
+struct mpl_reader_state *mpl_reader_in_access(struct mpl_data_plane *dp);
+
+/* Pin the devices whose callbacks are running, and go offline, to block. */
+void mpl_reader_hold(struct mpl_reader_state *reader);
+/* Online again; what look-ups returned before is no longer valid. */
+void mpl_reader_resume(struct mpl_reader_state *reader);
+
+/* Nobody's until it is adopted again. */
+void mpl_reader_disown(struct mpl_reader_state *reader);
 
 /* Name a reader that holds a grace period back.  False: there is none. */
 bool mpl_readers_name_holder(struct mpl_data_plane *dp, uint64_t token,

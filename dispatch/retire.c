@@ -2,7 +2,6 @@
 #include "dispatch/retire.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "dispatch/reader.h"

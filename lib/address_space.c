@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/vector.h"
+#include "dispatch/retire.h"
 #include "lib/commit.h"
 #include "lib/control.h"
 #include "lib/listener.h"
@@ -50,7 +50,8 @@ static int new_locked(struct mpl_plane *plane, void *arg)
 	struct mpl_space *space = arg;
 	int err;
 
-	if (plane->data.retired_bytes > plane->retired_max)
+	if (plane->data.retired_bytes > plane->retired_max &&
+	    mpl_retire_poll(&plane->data) > plane->retired_max)
 		return -EAGAIN;
 	err = take_slot(plane, space);
 	if (err)

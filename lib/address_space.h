@@ -62,7 +62,7 @@ void mpl_root_check(struct mpl_commit *commit, struct mpl_region *region);
 
 /*
  * Find the roots of all marked spaces, and move those whose root is another
- * to its view, which is made if there is none.  Errors: -ENOMEM.
+ * to its view, which is made if there is none.  Errors: -ENOMEM, -ELOOP.
  */
 int mpl_root_update(struct mpl_commit *commit);
 void mpl_root_unwind(struct mpl_commit *commit);

@@ -15,6 +15,7 @@ struct mpl_coalesced *mpl_coalesced_ref(struct mpl_coalesced *coalesced)
 
 void mpl_coalesced_unref(struct mpl_coalesced *coalesced)
 {
+	/* [B4] as in mpl_device_unref() */
 	if (coalesced &&
 	    __atomic_sub_fetch(&coalesced->refs, 1, __ATOMIC_ACQ_REL) == 0)
 		free(coalesced);

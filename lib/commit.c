@@ -32,6 +32,7 @@ static bool is_doomed(const struct mpl_view *view)
 static bool is_left(const struct mpl_space *space)
 {
 	return space->switched && space->old_view &&
+	       space->old_view != space->view &&
 	       !mpl_list_empty(&space->listeners);
 }
 
@@ -155,8 +156,7 @@ static int diff_views(struct mpl_commit *commit)
 	MPL_LIST_EACH(link, &commit->spaces) {
 		struct mpl_space *space = MPL_OF(link, struct mpl_space, dirty);
 
-		if (!err && space->switched &&
-		    !mpl_list_empty(&space->listeners))
+		if (!err && is_left(space))
 			err = compare_views(space);
 	}
 	return err;
@@ -176,6 +176,8 @@ static uint32_t section_flags(const struct mpl_flat_range *flat)
 		flags |= MPL_SECTION_IOMMU;
 	if (kind == MPL_RAM_DEVICE)
 		flags |= MPL_SECTION_EXACT;
+	if (kind == MPL_IO || kind == MPL_ROM_DEVICE)
+		flags |= MPL_SECTION_CALLBACKS;
 	if (!flat->region->host)
 		return flags;
 	if (kind != MPL_ROM_DEVICE || flat->rom_mode)
@@ -511,7 +513,6 @@ static void unwind(struct mpl_commit *commit)
 			view->stamp = view->old_stamp;
 		}
 	}
-	/* Copies and changes point at ranges only by value: order is free. */
 	mpl_undo_to(commit, 0);
 	mpl_root_unwind(commit);
 	MPL_LIST_EACH_SAFE(link, following, &commit->views) {

@@ -28,6 +28,7 @@ struct mpl_request {
 	void (*done)(void *arg, int err);
 	void *done_arg;
 	int err;
+	bool refused; /* for lack of memory that readers hold */
 	bool applied;
 	bool finished;
 };
@@ -90,15 +91,15 @@ static int commit_one(struct mpl_plane *plane, const struct mpl_txn *tx)
 
 /*
  * The transactions at the head of the queue, as one commit.  One that cannot
- * be applied fails alone; if the batch fails as a whole it is run again one
- * by one, so that the bad one does.
+ * be applied fails alone; if the batch fails as a whole all are run again one
+ * by one, so that the bad one does (and one that only stumbled over the bad one
+ * does not).
  */
 static void commit_batch(struct mpl_plane *plane, struct mpl_link *batch,
 			 uint64_t count)
 {
 	struct mpl_commit commit;
 	struct mpl_link *link;
-	uint64_t applied = 0;
 	int err;
 
 	mpl_commit_init(&commit, plane);
@@ -107,20 +108,20 @@ static void commit_batch(struct mpl_plane *plane, struct mpl_link *batch,
 			MPL_OF(link, struct mpl_request, link);
 
 		request->err = check_pressure(plane, request->tx);
-		if (!request->err)
+		request->refused = request->err != 0;
+		if (!request->refused)
 			request->err = mpl_txn_apply(&commit, request->tx);
 		request->applied = !request->err;
-		applied += request->applied;
 	}
 	err = mpl_commit_carry_out(&commit);
 	MPL_LIST_EACH(link, batch) {
 		struct mpl_request *request =
 			MPL_OF(link, struct mpl_request, link);
 
-		if (request->applied)
-			request->err = err && applied > 1 ?
-					       commit_one(plane, request->tx) :
-					       err;
+		if (err && count > 1 && !request->refused)
+			request->err = commit_one(plane, request->tx);
+		else if (request->applied)
+			request->err = err;
 		count_commit(plane, request->err);
 	}
 	plane->stats.batches++;
@@ -183,6 +184,8 @@ static void drain_queue(struct mpl_plane *plane)
 			first->err = first->fn(plane, first->arg);
 		else
 			commit_batch(plane, &batch, count);
+		/* Under a steady stream of requests this is the only time. */
+		mpl_retire_poll(&plane->data);
 		MPL_LIST_EACH_SAFE(link, following, &batch)
 			finish(plane, MPL_OF(link, struct mpl_request, link));
 	}
@@ -208,6 +211,28 @@ static int enqueue(struct mpl_plane *plane, struct mpl_request *request,
 	return err;
 }
 
+static bool is_queued(struct mpl_plane *plane)
+{
+	bool queued;
+
+	pthread_mutex_lock(&plane->queue_mutex);
+	queued = plane->queued > 0;
+	pthread_mutex_unlock(&plane->queue_mutex);
+	return queued;
+}
+
+uint64_t mpl_control_reclaim(struct mpl_plane *plane)
+{
+	uint64_t pending;
+
+	do {
+		pending = mpl_plane_reclaim(plane);
+		if (!plane->threaded)
+			drain_queue(plane);
+	} while (!plane->threaded && is_queued(plane));
+	return pending;
+}
+
 /* In a plane without a control thread: whoever asks does the work. */
 static void work_inline(struct mpl_plane *plane)
 {
@@ -215,10 +240,12 @@ static void work_inline(struct mpl_plane *plane)
 			 MPL_THREAD_ACCESS;
 	bool locked = mpl_control_lock(plane);
 
-	drain_queue(plane);
-	/* A callback's own access may be what is waited for: leave it. */
-	if (!in_access)
-		mpl_plane_reclaim(plane);
+	/* Inside a callback no other callback (`release`) is run. */
+	do {
+		drain_queue(plane);
+		if (!in_access)
+			mpl_plane_reclaim(plane);
+	} while (is_queued(plane));
 	mpl_control_unlock(plane, locked);
 }
 
@@ -308,10 +335,11 @@ static bool wait_for_work(struct mpl_plane *plane, unsigned int *backoff_us,
 	bool go_on;
 
 	pthread_mutex_lock(&plane->queue_mutex);
-	while (mpl_list_empty(&plane->queue) && !plane->ending && !pending)
+	while (mpl_list_empty(&plane->queue) && !plane->ending &&
+	       !plane->woken && !pending)
 		pthread_cond_wait(&plane->queue_filled, &plane->queue_mutex);
-	if (mpl_list_empty(&plane->queue) && !plane->ending) {
-		clock_gettime(CLOCK_REALTIME, &until);
+	if (mpl_list_empty(&plane->queue) && !plane->ending && !plane->woken) {
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += *backoff_us * 1000L;
 		if (until.tv_nsec >= 1000000000L) {
 			until.tv_nsec -= 1000000000L;
@@ -325,6 +353,7 @@ static bool wait_for_work(struct mpl_plane *plane, unsigned int *backoff_us,
 	}
 	if (!mpl_list_empty(&plane->queue))
 		*backoff_us = BACKOFF_MIN_US;
+	plane->woken = false;
 	go_on = !mpl_list_empty(&plane->queue) || !plane->ending;
 	pthread_mutex_unlock(&plane->queue_mutex);
 	return go_on;
@@ -346,11 +375,23 @@ static void *control_thread(void *arg)
 	return NULL;
 }
 
+void mpl_control_wake(struct mpl_plane *plane)
+{
+	if (!plane->threaded)
+		return;
+	pthread_mutex_lock(&plane->queue_mutex);
+	plane->woken = true;
+	pthread_cond_signal(&plane->queue_filled);
+	pthread_mutex_unlock(&plane->queue_mutex);
+}
+
 int mpl_control_start(struct mpl_plane *plane)
 {
-	if (pthread_create(&plane->thread, NULL, control_thread, plane))
+	plane->threaded = true; /* before the thread can look */
+	if (pthread_create(&plane->thread, NULL, control_thread, plane)) {
+		plane->threaded = false;
 		return -EAGAIN;
-	plane->threaded = true;
+	}
 	return 0;
 }
 
@@ -362,4 +403,6 @@ void mpl_control_end(struct mpl_plane *plane)
 	pthread_mutex_unlock(&plane->queue_mutex);
 	if (plane->threaded)
 		pthread_join(plane->thread, NULL);
+	else
+		work_inline(plane);
 }

@@ -20,6 +20,15 @@
 int mpl_control_run(struct mpl_plane *plane,
 		    int (*fn)(struct mpl_plane *plane, void *arg), void *arg);
 
+/*
+ * mpl_plane_reclaim(), and then what `release` callbacks have queued, if there
+ * is no control thread for it; lock held, outside of accesses.
+ */
+uint64_t mpl_control_reclaim(struct mpl_plane *plane);
+
+/* There are regions to be buried: wake the control thread up. */
+void mpl_control_wake(struct mpl_plane *plane);
+
 /* Start the control thread.  Errors: -EAGAIN. */
 int mpl_control_start(struct mpl_plane *plane);
 /* Refuse new requests, carry out what is queued, and end the thread. */

@@ -19,7 +19,7 @@
 
 /*
  * Fill view->changes from view->marks and apply them to the view.
- * Errors: -ENOMEM, -E2BIG; then the view is as before, its changes empty.
+ * Errors: -ENOMEM, -ELOOP, -E2BIG; then the view is as before, its changes empty.
  */
 int mpl_diff_view(struct mpl_commit *commit, struct mpl_view *view);
 

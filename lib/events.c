@@ -99,8 +99,10 @@ int mpl_flat_ioeventfds_add(struct mpl_flat_ioeventfds *list,
 
 	for (uint32_t i = 0; table && i < table->count; i++) {
 		const struct mpl_doorbell *item = &table->items[i];
-		uint64_t last = item->offset +
-				(item->size ? item->size - 1 : 0);
+		uint64_t more = item->size ? item->size - 1 : 0;
+		uint64_t last = item->offset > UINT64_MAX - more ?
+					UINT64_MAX :
+					item->offset + more;
 
 		if (item->offset > high || last < low)
 			continue;
@@ -282,7 +284,9 @@ static const struct mpl_changes *changes_of(const struct mpl_listener *listener)
 {
 	const struct mpl_space *space = listener->space;
 
-	return space->switched ? &space->changes : &space->view->changes;
+	return space->switched && space->old_view != space->view ?
+		       &space->changes :
+		       &space->view->changes;
 }
 
 static int push_plan(struct mpl_events *events, struct mpl_listener *listener,

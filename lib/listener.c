@@ -79,6 +79,11 @@ static void tell_end(struct mpl_listener *listener)
 	struct mpl_events events = { 0 };
 	int err = mpl_events_plan_all(&events, listener, false);
 
+	if (err)
+		mpl_log(&listener->space->plane->data.log, MPL_LOG_ERROR,
+			"listener \"%s\": error %d, it is not told that its ranges go",
+			listener->ops->name ? listener->ops->name : "",
+			-err);
 	while (!err && events.done < events.count) {
 		int failure = mpl_events_run(&events, events.count);
 

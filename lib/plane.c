@@ -46,6 +46,8 @@ static void configure(struct mpl_plane *plane,
 
 static void init_members(struct mpl_plane *plane)
 {
+	pthread_condattr_t monotonic;
+
 	mpl_list_init(&plane->views);
 	mpl_list_init(&plane->listeners);
 	mpl_list_init(&plane->regions);
@@ -55,7 +57,10 @@ static void init_members(struct mpl_plane *plane)
 	pthread_mutex_init(&plane->regions_mutex, NULL);
 	pthread_mutex_init(&plane->queue_mutex, NULL);
 	pthread_mutex_init(&plane->spare_mutex, NULL);
-	pthread_cond_init(&plane->queue_filled, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&plane->queue_filled, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&plane->request_done, NULL);
 	pthread_cond_init(&plane->spare_returned, NULL);
 }
@@ -137,6 +142,9 @@ void mpl_plane_bury(struct mpl_plane *plane)
 			region = MPL_OF(plane->dead.next, struct mpl_region,
 					link);
 			mpl_list_remove(&region->link);
+		} else {
+			__atomic_store_n(&plane->has_dead, false,
+					 __ATOMIC_RELAXED);
 		}
 		pthread_mutex_unlock(&plane->regions_mutex);
 		if (!region)
@@ -164,7 +172,7 @@ uint64_t mpl_reclaim(struct mpl_plane *plane)
 	if (mpl_reader_thread_state(&plane->data) == MPL_THREAD_ACCESS)
 		pending = plane->data.retired_bytes;
 	else
-		pending = mpl_plane_reclaim(plane);
+		pending = mpl_control_reclaim(plane);
 	mpl_control_unlock(plane, locked);
 	return pending;
 }
@@ -223,7 +231,8 @@ int mpl_region_drain(struct mpl_region *region)
 	if (err)
 		return err;
 	locked = mpl_control_lock(plane);
-	shown = region->shown || !mpl_list_empty(&region->deps);
+	shown = region->parent || region->shown ||
+		!mpl_list_empty(&region->deps);
 	mpl_control_unlock(plane, locked);
 	if (shown)
 		return -EBUSY;
@@ -237,8 +246,11 @@ int mpl_region_drain(struct mpl_region *region)
 
 uint64_t mpl_plane_generation(const struct mpl_plane *plane)
 {
-	/* Own reading of the header is not safe without a reader: the
-	 * number is kept beside it. */
+	/*
+	 * Without a reader the snapshot may not be looked into: the number is
+	 * kept beside it.  [B8] acquire; pairs with [B8] in mpl_publish():
+	 * whoever sees the generation finds that snapshot or a later one.
+	 */
 	return __atomic_load_n(&plane->data.generation, __ATOMIC_ACQUIRE);
 }
 

@@ -51,6 +51,7 @@ struct mpl_plane {
 	uint32_t slots;		   /* ever used */
 	struct mpl_link listeners; /* ascending priority, then age */
 	uint64_t order;		   /* of the child added last */
+	uint64_t searches;	   /* for cycles: lib/tree.c */
 	uint64_t folds;		   /* aliases ever folded: lib/tree.h */
 	uint8_t log_global;	   /* clients switched on */
 	struct mpl_plane_stats stats;
@@ -59,6 +60,7 @@ struct mpl_plane {
 	pthread_mutex_t regions_mutex;
 	struct mpl_link regions;
 	struct mpl_link dead; /* without references, to be destroyed */
+	bool has_dead;	      /* read without the mutex */
 	uint64_t region_count;
 
 	/* The queue of the control thread. */
@@ -67,6 +69,7 @@ struct mpl_plane {
 	pthread_cond_t request_done;
 	struct mpl_link queue;
 	uint32_t queued;
+	bool woken; /* something died: look for it */
 	bool ending;
 	pthread_t thread;
 

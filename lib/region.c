@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/control.h"
 #include "lib/plane.h"
 #include "lib/ram_block.h"
 #include "lib/tree.h"
@@ -21,7 +22,9 @@ static void unreferenced(struct mpl_device *device)
 	pthread_mutex_lock(&plane->regions_mutex);
 	mpl_list_remove(&region->link);
 	mpl_list_append(&plane->dead, &region->link);
+	__atomic_store_n(&plane->has_dead, true, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&plane->regions_mutex);
+	mpl_control_wake(plane);
 }
 
 static int region_new(struct mpl_plane *plane, enum mpl_region_kind kind,
@@ -189,8 +192,16 @@ void mpl_region_ref(struct mpl_region *region)
 
 void mpl_region_unref(struct mpl_region *region)
 {
-	if (region)
-		mpl_device_unref(&region->device);
+	struct mpl_plane *plane;
+
+	if (!region)
+		return;
+	plane = region->plane;
+	mpl_device_unref(&region->device);
+	/* Without a control thread nobody else might come by. */
+	if (!plane->threaded &&
+	    __atomic_load_n(&plane->has_dead, __ATOMIC_RELAXED))
+		mpl_reclaim(plane);
 }
 
 void mpl_region_isolate(struct mpl_region *region)

@@ -67,6 +67,7 @@ struct mpl_region {
 	 * from a higher to a lower region cannot close a cycle.
 	 */
 	unsigned int height;
+	uint64_t searched; /* plane->searches that came by last */
 
 	/*
 	 * How many of these there are: a view rooted here, a parent that is

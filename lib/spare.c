@@ -4,6 +4,7 @@
  * now and then (migration, the main loop).
  */
 #include <memplane/access.h>
+#include <memplane/reader.h>
 
 #include "dispatch/reader.h"
 #include "lib/plane.h"
@@ -36,8 +37,11 @@ static struct mpl_reader_state *make_one(struct mpl_plane *plane)
 /* NULL only if there is no memory for the very first. */
 static struct mpl_reader_state *take(struct mpl_plane *plane)
 {
-	struct mpl_reader_state *reader;
+	struct mpl_reader_state *reader = mpl_reader_in_access(&plane->data);
 
+	/* From a callback: the guards must know who is asking. */
+	if (reader)
+		return reader;
 	pthread_mutex_lock(&plane->spare_mutex);
 	for (;;) {
 		reader = find_idle(plane);
@@ -57,7 +61,10 @@ static struct mpl_reader_state *take(struct mpl_plane *plane)
 
 static void give_back(struct mpl_plane *plane, struct mpl_reader_state *reader)
 {
+	if (reader->frame)
+		return; /* a callback's own: not taken from the spares */
 	mpl_reader_offline(&reader->pub);
+	mpl_reader_disown(reader);
 	pthread_mutex_lock(&plane->spare_mutex);
 	for (unsigned int i = 0; i < plane->spares; i++)
 		if (plane->spare[i] == reader)
@@ -71,6 +78,13 @@ void mpl_spares_free(struct mpl_plane *plane)
 	for (unsigned int i = 0; i < plane->spares; i++)
 		mpl_reader_unregister(&plane->spare[i]->pub);
 	plane->spares = 0;
+}
+
+struct mpl_reader *mpl_access_reader(struct mpl_plane *plane)
+{
+	struct mpl_reader_state *reader = mpl_reader_in_access(&plane->data);
+
+	return reader ? &reader->pub : NULL;
 }
 
 mpl_result_t mpl_plane_read(struct mpl_plane *plane,

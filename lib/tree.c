@@ -24,8 +24,11 @@ static bool reaches(struct mpl_region *from, const struct mpl_region *sought,
 		*fold = NULL;
 		return true;
 	}
-	if (from->height <= sought->height)
+	/* Many paths may lead here: one look is enough. */
+	if (from->height <= sought->height ||
+	    from->searched == from->plane->searches)
 		return false;
+	from->searched = from->plane->searches;
 	if (target && reaches(target, sought, fold)) {
 		if (!*fold)
 			*fold = from;
@@ -105,8 +108,10 @@ int mpl_tree_may_add(struct mpl_region *parent, struct mpl_region *child)
 	int err;
 
 	/* A cycle can stay if an alias on it is folded. */
-	while (parent->height <= child->height &&
-	       reaches(child, parent, &fold)) {
+	while (parent->height <= child->height) {
+		parent->plane->searches++;
+		if (!reaches(child, parent, &fold))
+			break;
 		if (!fold)
 			return -ELOOP;
 		fold->folded = true;

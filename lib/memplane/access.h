@@ -62,7 +62,16 @@ mpl_result_t mpl_compare_exchange(struct mpl_reader *reader,
 				  uint64_t *expected, uint64_t desired,
 				  bool *swapped);
 
-enum mpl_intent { MPL_FOR_READ = 1, MPL_FOR_WRITE = 2 };
+/* The values are those of mpl_section_flags. */
+enum mpl_intent {
+	MPL_FOR_READ = MPL_SECTION_READ,
+	MPL_FOR_WRITE = MPL_SECTION_WRITE,
+	MPL_FOR_BOTH = MPL_SECTION_READ | MPL_SECTION_WRITE,
+};
+
+/* Why an address has no host pointer for an intent; counts it. */
+mpl_result_t mpl_translate_refused(struct mpl_reader *reader,
+				   const struct mpl_section *section);
 
 /*
  * Host address of guest memory: *host and how many bytes from there are
@@ -71,10 +80,86 @@ enum mpl_intent { MPL_FOR_READ = 1, MPL_FOR_WRITE = 2 };
  * device; MPL_DECODE_ERROR where there is nothing.  With MPL_FOR_WRITE the
  * pages written are not entered into any dirty log here.
  */
-mpl_result_t mpl_translate(struct mpl_reader *reader,
-			   const struct mpl_address_space *as, uint64_t gpa,
-			   size_t len, enum mpl_intent intent, void **host,
-			   size_t *contiguous);
+static inline mpl_result_t
+mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
+	      uint64_t gpa, size_t len, enum mpl_intent intent, void **host,
+	      size_t *contiguous)
+{
+	const struct mpl_section *section = mpl_lookup(reader, as, gpa);
+	uint64_t at = gpa - section->start;
+	uint64_t rest = section->span - at;
+
+	if (__builtin_expect((section->flags & intent) != (uint32_t)intent,
+			     0)) {
+		*host = NULL;
+		*contiguous = 0;
+		return mpl_translate_refused(reader, section);
+	}
+	*host = section->host + at;
+	*contiguous = len <= rest ? len : rest + 1;
+	return MPL_OK;
+}
+
+/*
+ * Bursts, for descriptor rings: `count` addresses at once.
+ *
+ * mpl_translate_burst: host[i] is the host address of `len` bytes at gpa[i],
+ * NULL if these are not contiguous memory for this intent.  Returns how many
+ * are not NULL.  mpl_lookup_burst: section[i] as mpl_lookup() gives it.
+ * All of a burst sees the same snapshot.  Results as for single calls are
+ * valid until the next quiescent state.
+ */
+unsigned int mpl_translate_burst(struct mpl_reader *reader,
+				 const struct mpl_address_space *as,
+				 const uint64_t *gpa, unsigned int count,
+				 size_t len, enum mpl_intent intent,
+				 void **host);
+void mpl_lookup_burst(struct mpl_reader *reader,
+		      const struct mpl_address_space *as, const uint64_t *gpa,
+		      unsigned int count, const struct mpl_section **section);
+
+/*
+ * A window: a range of guest memory, translated once and used for long, for
+ * example a descriptor ring.  It keeps the memory (not the mapping): `host`
+ * is good until mpl_window_close(), even past the region's removal.  Before
+ * each use ask whether a commit has changed the view; if so, open it again.
+ * A window belongs to the reader's thread.
+ */
+struct mpl_window {
+	void *host;
+	uint64_t gpa;
+	size_t len;
+	uint64_t stamp;
+	const struct mpl_address_space *as;
+	struct mpl_region *region;
+};
+
+/*
+ * Errors: -EFAULT (nothing there), -EACCES (not for this intent), -ERANGE (not
+ * `len` bytes in one section), -EINVAL (len is 0).
+ */
+int mpl_window_open(struct mpl_reader *reader,
+		    const struct mpl_address_space *as, uint64_t gpa,
+		    size_t len, enum mpl_intent intent,
+		    struct mpl_window *window);
+void mpl_window_close(struct mpl_window *window);
+
+/* Has the view changed since?  The reader must be online. */
+static inline bool mpl_window_is_stale(const struct mpl_reader *reader,
+				       const struct mpl_window *window)
+{
+	return mpl_root_of(mpl_reader_snapshot(reader), window->as)->stamp !=
+	       window->stamp;
+}
+
+/* The inline function as a symbol, for other languages. */
+mpl_result_t mpl_translate_sym(struct mpl_reader *reader,
+			       const struct mpl_address_space *as,
+			       uint64_t gpa, size_t len,
+			       enum mpl_intent intent, void **host,
+			       size_t *contiguous);
+bool mpl_window_is_stale_sym(const struct mpl_reader *reader,
+			     const struct mpl_window *window);
 
 /*
  * The same for threads without a reader (main loop, migration): each call

@@ -50,11 +50,12 @@ extern "C" {
 enum mpl_section_flags {
 	MPL_SECTION_READ = 1 << 0,	/* `host` may be read */
 	MPL_SECTION_WRITE = 1 << 1,	/* `host` may be written */
-	MPL_SECTION_READONLY = 1 << 2,	/* guest writes are not allowed */
+	MPL_SECTION_READONLY = 1 << 2,	/* no writes to its memory */
 	MPL_SECTION_NONVOLATILE = 1 << 3,
 	MPL_SECTION_EXACT = 1 << 4,	/* exact-size accesses to `host` */
 	MPL_SECTION_UNASSIGNED = 1 << 5,
 	MPL_SECTION_IOMMU = 1 << 6,
+	MPL_SECTION_CALLBACKS = 1 << 7, /* what `host` does not serve, does */
 	MPL_SECTION_DIRTY_SHIFT = 8,	/* 8 bits: clients that log */
 };
 
@@ -69,7 +70,7 @@ struct mpl_section {
 	uint64_t offset; /* in the region, of `start` */
 	struct mpl_device *device;
 	const struct mpl_doorbells *doorbells; /* NULL: none */
-	struct mpl_ram_block *block; /* NULL: not RAM of the library's */
+	void *reserved;
 	uint32_t flags;
 	uint32_t id; /* own index */
 } __attribute__((aligned(64)));
@@ -103,13 +104,23 @@ struct mpl_cache_slot {
 /*
  * The part of a reader that look-ups use.  Only the reader's own thread
  * touches it.
+ *
+ * Two caches.  The last section is good as long as nothing at all has been
+ * published since: one comparison.  The slots are good as long as their view
+ * has not changed, and hold small sections only: large ones are near the
+ * radix's root, where the walk is as fast.
  */
 struct mpl_reader {
 	const struct mpl_snapshot *const *published;
 	const uint32_t *nodes; /* the arenas, where this reader sees them */
 	const struct mpl_section *sections;
 	uint64_t misses; /* look-ups that walked the radix */
-	struct mpl_cache_slot last;
+
+	uint64_t last_generation;
+	const struct mpl_address_space *last_as;
+	const struct mpl_section *last;
+	uint64_t reserved;
+
 	struct mpl_cache_slot cache[MPL_CACHE_SLOTS];
 };
 
@@ -173,6 +184,40 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 	return mpl_section_covers(section, gpa) ? section : reader->sections;
 }
 
+/* Sections up to this many bytes are worth a cache slot. */
+#define MPL_CACHE_SPAN (UINT64_C(1) << 16)
+
+/*
+ * The look-up when the last section does not have the address, or something
+ * was published since.
+ */
+static inline const struct mpl_section *
+mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
+		const struct mpl_address_space *as, uint64_t gpa)
+{
+	const struct mpl_root *root = mpl_root_of(snapshot, as);
+	struct mpl_cache_slot *slot = &reader->cache[mpl_cache_index(gpa)];
+	const struct mpl_section *section = slot->section;
+
+	if (slot->stamp != root->stamp || !mpl_section_covers(section, gpa)) {
+		__atomic_store_n(&reader->misses, reader->misses + 1,
+				 __ATOMIC_RELAXED);
+		section = mpl_walk(reader, root->entry, gpa);
+		/* Not kept: the unassigned section would cover everything. */
+		if (section == reader->sections ||
+		    !mpl_section_covers(section, gpa))
+			return reader->sections;
+		if (section->span < MPL_CACHE_SPAN) {
+			slot->stamp = root->stamp;
+			slot->section = section;
+		}
+	}
+	reader->last_generation = snapshot->generation;
+	reader->last_as = as;
+	reader->last = section;
+	return section;
+}
+
 /*
  * Look an address up: never NULL, the unassigned section if nothing is
  * there.  The reader must be online; the section is valid until its next
@@ -182,29 +227,14 @@ static inline const struct mpl_section *
 mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
 	   uint64_t gpa)
 {
-	const struct mpl_root *root =
-		mpl_root_of(mpl_reader_snapshot(reader), as);
-	struct mpl_cache_slot *slot = &reader->last;
-	const struct mpl_section *section;
+	const struct mpl_snapshot *snapshot = mpl_reader_snapshot(reader);
 
-	if (slot->stamp == root->stamp &&
-	    mpl_section_covers(slot->section, gpa))
-		return slot->section;
-	slot = &reader->cache[mpl_cache_index(gpa)];
-	if (slot->stamp == root->stamp &&
-	    mpl_section_covers(slot->section, gpa)) {
-		reader->last = *slot;
-		return slot->section;
-	}
-	reader->misses++;
-	section = mpl_walk(reader, root->entry, gpa);
-	/* Not cached: the unassigned section would cover everything. */
-	if (section == reader->sections || !mpl_section_covers(section, gpa))
-		return reader->sections;
-	slot->stamp = root->stamp;
-	slot->section = section;
-	reader->last = *slot;
-	return section;
+	if (__builtin_expect(reader->last_generation == snapshot->generation &&
+				     reader->last_as == as &&
+				     mpl_section_covers(reader->last, gpa),
+			     1))
+		return reader->last;
+	return mpl_lookup_slot(reader, snapshot, as, gpa);
 }
 
 static inline bool mpl_section_is_unassigned(const struct mpl_section *section)

@@ -53,7 +53,11 @@ struct mpl_listener_ops {
 	int (*range_del)(void *opaque, const struct mpl_flat_range *range);
 	int (*range_add)(void *opaque, const struct mpl_flat_range *range);
 
-	/* The dirty mask of a range that is there changes. */
+	/*
+	 * The dirty mask of a range that stays changes; range->dirty_mask is
+	 * the new one (while unwinding, too).  A range that comes or goes has
+	 * its mask in range_add and range_del.
+	 */
 	int (*log_start)(void *opaque, const struct mpl_flat_range *range,
 			 uint8_t old_mask, uint8_t new_mask);
 	int (*log_stop)(void *opaque, const struct mpl_flat_range *range,
@@ -82,8 +86,8 @@ struct mpl_listener_ops {
 
 /*
  * Register: the listener is told of everything that is there (begin, prepare,
- * log_global, range_add with log_start, coalesced_add, ioeventfd_add,
- * commit).  If it fails, what it was told is taken back and it is not
+ * log_global, range_add and coalesced_add of each range, ioeventfd_add,
+ * log_start of each range with a dirty mask, commit).  If it fails, what it was told is taken back and it is not
  * registered.  `ops` must outlive the registration.  Context as mpl_commit().
  */
 int mpl_listener_register(struct mpl_address_space *as,

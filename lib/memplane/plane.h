@@ -29,8 +29,8 @@ struct mpl_plane_config {
 	bool control_thread;
 
 	/*
-	 * Every commit renders and compiles everything anew instead of what
-	 * changed.  For debugging: the result is the same, only slower.
+	 * Every commit renders every view anew, and compiles those that differ
+	 * from nothing.  For debugging: the result is the same, only slower.
 	 */
 	bool full_rebuild;
 

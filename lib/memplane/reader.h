@@ -40,6 +40,14 @@ int mpl_reader_offline(struct mpl_reader *reader);
 int mpl_reader_quiescent(struct mpl_reader *reader);
 
 /*
+ * The reader whose access the calling thread is inside of (the innermost), or
+ * NULL: how a callback learns with which reader it makes accesses of its own.
+ * Another one of the same thread would be a stranger to the guards against
+ * re-entry and lock cycles.  Slow: scans the readers.
+ */
+struct mpl_reader *mpl_access_reader(struct mpl_plane *plane);
+
+/*
  * A callback that must block: until resume the access keeps a reference on
  * its region instead of holding all reclamation back.  Sections and host
  * pointers that the callback got from look-ups become invalid.  -EINVAL

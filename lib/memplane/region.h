@@ -45,7 +45,8 @@ enum mpl_concurrency {
 };
 
 /*
- * A device's callbacks.  They run on the reader's thread.  `offset` is
+ * A device's callbacks.  They run on the reader's thread; one that makes accesses
+ * itself does so with that reader: mpl_access_reader().  `offset` is
  * relative to the region, `size` is 1, 2, 4 or 8 and within `impl`; `value`
  * holds the access's bytes as a number in the device's byte order.
  *
@@ -85,7 +86,8 @@ struct mpl_ram_config {
 	 * valid until `release`; NULL: the library maps anonymous memory. */
 	void *host;
 
-	/* Host memory set aside for growing; 0: the region's size. */
+	/* Host memory set aside, and the greatest size that the region can
+	 * be given (also if unbacked); 0: its size. */
 	uint64_t max_size;
 
 	/* No host address exists in this process (for example private guest
@@ -100,8 +102,8 @@ struct mpl_ram_config {
  * of the caller's.
  *
  * Errors: -ENOMEM, -EINVAL (ops with impossible sizes; memory larger than the
- * process could map; an alias of a region of another plane), -ELOOP or -E2BIG
- * for an alias whose target is nested deeper than MPL_DEPTH_MAX - 1.
+ * process could map; an alias of a region of another plane), -E2BIG for an
+ * alias whose target is nested deeper than MPL_DEPTH_MAX - 1.
  */
 int mpl_region_new_container(struct mpl_plane *plane, const char *name,
 			     uint64_t size, struct mpl_region **out);
@@ -150,8 +152,8 @@ void mpl_region_unref(struct mpl_region *region);
  * access to it is in flight.
  *
  * Errors: -EDEADLK inside an access, on the control thread, or while a reader
- * of the calling thread is online; -EBUSY if an address space still has the
- * region: it is attached, aliased or the root there (disabled counts too).
+ * of the calling thread is online; -EBUSY if the region is attached to a
+ * parent, or an address space shows it through an alias or as its root.
  */
 int mpl_region_drain(struct mpl_region *region);
 

@@ -65,16 +65,21 @@ int mpl_address_space_walk(struct mpl_address_space *as,
 				     const struct mpl_flat_range *range),
 			   void *arg);
 
-/* An ioeventfd of an address space; `ev.offset` is an absolute address. */
+/* An ioeventfd of an address space. */
 struct mpl_flat_ioeventfd {
 	struct mpl_region *region;
-	uint64_t gpa;
+	uint64_t gpa; /* absolute */
 	uint64_t data;
 	unsigned int size;
 	bool match;
 	int fd; /* the library's own duplicate, good until the next commit */
 	int caller_fd; /* the number that the caller gave */
 };
+/*
+ * Walk them: range by range in ascending order, within one by offset, size,
+ * match and data.  One that two ranges show comes twice.  Otherwise as
+ * mpl_address_space_walk().
+ */
 int mpl_address_space_walk_ioeventfds(
 	struct mpl_address_space *as,
 	int (*fn)(void *arg, const struct mpl_flat_ioeventfd *ev), void *arg);

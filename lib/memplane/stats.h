@@ -31,7 +31,7 @@ struct mpl_plane_stats {
 	uint64_t retired_bytes_peak;
 	uint64_t retired_bytes_total;
 	uint64_t retired_age_ns;  /* of the oldest that waits; 0: none */
-	uint64_t readers;
+	uint64_t readers;	  /* also those behind mpl_plane_read() */
 	uint64_t spaces;
 	uint64_t views;
 	uint64_t regions;

@@ -61,7 +61,9 @@ int mpl_commit_async(struct mpl_txn *tx, void (*done)(void *arg, int err),
 
 /*
  * Attach `child` at `offset` of `parent`.  Higher `priority` wins, among
- * equals the child added last.  The parent may not be an alias.
+ * equals the child added last.  The parent may not be an alias.  An alias may
+ * lie inside its own target as long as no address shows itself; until it is
+ * removed, the two then keep each other alive.
  */
 void mpl_region_add(struct mpl_txn *tx, struct mpl_region *parent,
 		    uint64_t offset, struct mpl_region *child, int priority);
@@ -78,6 +80,7 @@ void mpl_region_set_enabled(struct mpl_txn *tx, struct mpl_region *region,
  */
 void mpl_region_move(struct mpl_txn *tx, struct mpl_region *region,
 		     uint64_t offset);
+/* As a move to where it is: it becomes the last added of its equals. */
 void mpl_region_set_priority(struct mpl_txn *tx, struct mpl_region *region,
 			     int priority);
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The short way of an access: one section has all of it, and it is memory, or
+ * a device that takes it in one callback without further questions.  Anything
+ * else goes the long way (access.c, io.c), with the same results.
+ */
+#ifndef MEMPLANE_DISPATCH_FAST_H
+#define MEMPLANE_DISPATCH_FAST_H
+
+#include "dispatch/lock.h"
+#include "dispatch/memory.h"
+#include "dispatch/reader.h"
+
+static inline mpl_result_t
+mpl_count_decode_error(struct mpl_reader_state *reader)
+{
+	mpl_tally(&reader->stats.decode_errors);
+	return MPL_DECODE_ERROR;
+}
+
+static inline mpl_result_t
+mpl_count_access_error(struct mpl_reader_state *reader)
+{
+	mpl_tally(&reader->stats.access_errors);
+	return MPL_ACCESS_ERROR;
+}
+
+/* Does the section have all `len` bytes at `gpa`, which it covers? */
+static inline bool mpl_section_holds(const struct mpl_section *section,
+				     uint64_t gpa, uint64_t len)
+{
+	/* len 0 becomes the greatest number, and goes the long way. */
+	return len - 1 <= section->span - (gpa - section->start);
+}
+
+/* Bytes from `gpa` to the section's end, at most `len` (not 0). */
+static inline uint64_t mpl_section_rest(const struct mpl_section *section,
+					uint64_t gpa, uint64_t len)
+{
+	uint64_t rest = section->span - (gpa - section->start);
+
+	return len - 1 < rest ? len : rest + 1;
+}
+
+static inline uint8_t *mpl_section_host(const struct mpl_section *section,
+					uint64_t gpa)
+{
+	return section->host + (gpa - section->start);
+}
+
+/* Memory, and not of a device that minds how it is accessed? */
+static inline bool mpl_section_direct(const struct mpl_section *section,
+				      uint32_t flag)
+{
+	return (section->flags & (flag | MPL_SECTION_EXACT)) == flag;
+}
+
+static inline bool mpl_io_is_simple(const struct mpl_section *section,
+				    uint64_t gpa, uint64_t len)
+{
+	const struct mpl_device *device = section->device;
+
+	return section->flags & MPL_SECTION_CALLBACKS && len <= 8 &&
+	       device->simple >> len & 1 &&
+	       (device->any_alignment ||
+		!(mpl_section_offset(section, gpa) & (len - 1)));
+}
+
+/* *word: the bytes read, as a host-order number. */
+static inline mpl_result_t
+mpl_io_simple_read(struct mpl_reader_state *reader,
+		   const struct mpl_section *section, uint64_t gpa,
+		   unsigned int size, struct mpl_attrs attrs, uint64_t *word)
+{
+	struct mpl_device *device = section->device;
+	uint64_t offset = mpl_section_offset(section, gpa);
+	bool big_endian = device->big_endian;
+	struct mpl_frame frame;
+	mpl_result_t result;
+	uint64_t value = 0;
+
+	/* From here on the section may vanish: entering may wait. */
+	if (attrs.memory_only || mpl_device_enter(reader, device, &frame)) {
+		if (attrs.memory_only)
+			mpl_count_access_error(reader);
+		*word = UINT64_C(0x0101010101010101) *
+			reader->dp->unassigned_byte;
+		return MPL_ACCESS_ERROR;
+	}
+	result = device->ops->read(device->opaque, offset, size, attrs, &value);
+	mpl_device_leave(reader, &frame);
+	*word = mpl_to_endian(value, size, big_endian);
+	return result;
+}
+
+static inline mpl_result_t
+mpl_io_simple_write(struct mpl_reader_state *reader,
+		    const struct mpl_section *section, uint64_t gpa,
+		    unsigned int size, struct mpl_attrs attrs, uint64_t word)
+{
+	struct mpl_device *device = section->device;
+	uint64_t offset = mpl_section_offset(section, gpa);
+	uint64_t value = mpl_to_endian(word, size, device->big_endian);
+	struct mpl_frame frame;
+	mpl_result_t result;
+
+	if (attrs.memory_only)
+		return mpl_count_access_error(reader);
+	result = mpl_device_enter(reader, device, &frame);
+	if (result)
+		return result;
+	result = device->ops->write(device->opaque, offset, size, attrs,
+				    value);
+	mpl_device_leave(reader, &frame);
+	return result;
+}
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Typed accesses: one word of 1, 2, 4 or 8 bytes. */
+#include <memplane/access.h>
+
+#include "dispatch/fast.h"
+
+static uint64_t mask(unsigned int size)
+{
+	return UINT64_MAX >> (64 - 8 * size);
+}
+
+mpl_result_t mpl_load(struct mpl_reader *pub,
+		      const struct mpl_address_space *as, uint64_t gpa,
+		      struct mpl_attrs attrs, unsigned int size,
+		      enum mpl_endian endian, uint64_t *value)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
+	mpl_result_t result = MPL_OK;
+	uint64_t word = 0;
+
+	*value = 0;
+	if (!mpl_is_word(size))
+		return mpl_count_access_error(reader);
+	if (mpl_section_holds(section, gpa, size) &&
+	    mpl_section_direct(section, MPL_SECTION_READ)) {
+		mpl_tally(&reader->stats.reads);
+		word = mpl_memory_load(mpl_section_host(section, gpa), size);
+	} else if (mpl_section_holds(section, gpa, size) &&
+		   mpl_io_is_simple(section, gpa, size)) {
+		mpl_tally(&reader->stats.reads);
+		result = mpl_io_simple_read(reader, section, gpa, size, attrs,
+					    &word);
+		word &= mask(size);
+	} else {
+		result = mpl_read(pub, as, gpa, attrs, &word, size);
+		word = mpl_memory_load(&word, size);
+	}
+	*value = mpl_to_endian(word, size, mpl_is_big_endian(endian));
+	return result;
+}
+
+mpl_result_t mpl_store(struct mpl_reader *pub,
+		       const struct mpl_address_space *as, uint64_t gpa,
+		       struct mpl_attrs attrs, unsigned int size,
+		       enum mpl_endian endian, uint64_t value)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
+	uint64_t word;
+
+	if (!mpl_is_word(size))
+		return mpl_count_access_error(reader);
+	word = mpl_to_endian(value & mask(size), size,
+			     mpl_is_big_endian(endian));
+	if (mpl_section_holds(section, gpa, size) &&
+	    mpl_section_direct(section, MPL_SECTION_WRITE)) {
+		mpl_tally(&reader->stats.writes);
+		mpl_memory_store(mpl_section_host(section, gpa), size, word);
+		return MPL_OK;
+	}
+	if (mpl_section_holds(section, gpa, size) &&
+	    mpl_io_is_simple(section, gpa, size) && !section->doorbells) {
+		mpl_tally(&reader->stats.writes);
+		return mpl_io_simple_write(reader, section, gpa, size, attrs,
+					   word);
+	}
+	mpl_memory_store(&word, size, word);
+	return mpl_write(pub, as, gpa, attrs, &word, size);
+}
+
+/* Host address of an aligned word that may be used so, or NULL. */
+static void *queue_word(struct mpl_reader_state *reader,
+			const struct mpl_address_space *as, uint64_t gpa,
+			unsigned int size, uint32_t flags,
+			mpl_result_t *result)
+{
+	const struct mpl_section *section =
+		mpl_lookup(&reader->pub, as, gpa);
+	uint8_t *host;
+
+	if (mpl_section_is_unassigned(section)) {
+		*result = mpl_count_decode_error(reader);
+		return NULL;
+	}
+	*result = MPL_OK;
+	if ((section->flags & flags) == flags &&
+	    (size == 2 || size == 4 || size == 8) &&
+	    mpl_section_rest(section, gpa, size) == size) {
+		host = mpl_section_host(section, gpa);
+		if (mpl_is_aligned(host, size))
+			return host;
+	}
+	*result = mpl_count_access_error(reader);
+	return NULL;
+}
+
+mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
+			      const struct mpl_address_space *as, uint64_t gpa,
+			      unsigned int size, uint64_t *value)
+{
+	mpl_result_t result;
+	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
+				MPL_SECTION_READ, &result);
+
+	*value = 0;
+	if (!host)
+		return result;
+	if (size == 2)
+		*value = __atomic_load_n((uint16_t *)host, __ATOMIC_ACQUIRE);
+	else if (size == 4)
+		*value = __atomic_load_n((uint32_t *)host, __ATOMIC_ACQUIRE);
+	else
+		*value = __atomic_load_n((uint64_t *)host, __ATOMIC_ACQUIRE);
+	return MPL_OK;
+}
+
+mpl_result_t mpl_store_release(struct mpl_reader *pub,
+			       const struct mpl_address_space *as,
+			       uint64_t gpa, unsigned int size, uint64_t value)
+{
+	mpl_result_t result;
+	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
+				MPL_SECTION_WRITE, &result);
+
+	if (!host)
+		return result;
+	if (size == 2)
+		__atomic_store_n((uint16_t *)host, (uint16_t)value,
+				 __ATOMIC_RELEASE);
+	else if (size == 4)
+		__atomic_store_n((uint32_t *)host, (uint32_t)value,
+				 __ATOMIC_RELEASE);
+	else
+		__atomic_store_n((uint64_t *)host, value, __ATOMIC_RELEASE);
+	return MPL_OK;
+}
+
+/* One width of compare and exchange. */
+#define EXCHANGE(type)                                                   \
+	do {                                                             \
+		type found = (type)*expected;                            \
+									 \
+		*swapped = __atomic_compare_exchange_n(                  \
+			(type *)host, &found, (type)desired, false,      \
+			__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);             \
+		*expected = found;                                       \
+	} while (0)
+
+mpl_result_t mpl_compare_exchange(struct mpl_reader *pub,
+				  const struct mpl_address_space *as,
+				  uint64_t gpa, unsigned int size,
+				  uint64_t *expected, uint64_t desired,
+				  bool *swapped)
+{
+	mpl_result_t result;
+	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
+				MPL_SECTION_READ | MPL_SECTION_WRITE, &result);
+
+	*swapped = false;
+	if (!host)
+		return result;
+	if (size == 2)
+		EXCHANGE(uint16_t);
+	else if (size == 4)
+		EXCHANGE(uint32_t);
+	else
+		EXCHANGE(uint64_t);
+	return MPL_OK;
+}
