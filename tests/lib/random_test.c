@@ -20,10 +20,19 @@
 
 #include <cmocka.h>
 
-#define REGIONS          36
+#define REGIONS          48
 #define ROUNDS_A_MACHINE 60
-#define VISITS_MAX       400
+#define VISITS_MAX       600
 #define FDS              3
+
+/* Sanitised programs are slow; each test program should stay below 10 s. */
+#if defined(__SANITIZE_THREAD__)
+#define SLOWDOWN 5
+#elif defined(__SANITIZE_ADDRESS__)
+#define SLOWDOWN 2
+#else
+#define SLOWDOWN 1
+#endif
 
 struct random {
 	struct topo *t;
@@ -54,25 +63,28 @@ static bool one_in(struct random *r, uint64_t n)
 	return !below(r, n);
 }
 
-static uint64_t random_size(struct random *r)
+/* Containers and windows are large, devices small: so there is much to see. */
+static uint64_t random_size(struct random *r, enum mpl_region_kind kind)
 {
-	switch (below(r, 8)) {
+	bool wide = kind == MPL_CONTAINER || kind == MPL_ALIAS;
+
+	switch (below(r, wide ? 6 : 24)) {
 	case 0:
-		return below(r, 20);
+		return one_in(r, 2) ? UINT64_MAX :
+				      UINT64_MAX - below(r, 0x2000);
 	case 1:
-		return UINT64_MAX;
+		return below(r, 0x3000);
 	case 2:
-		return 1 + below(r, 0x3000);
 	case 3:
-		return UINT64_MAX - below(r, 0x2000);
+		return wide ? 0x10000 : below(r, 20);
 	default:
-		return 0x400 * (1 + below(r, 24));
+		return 0x400 * (1 + below(r, wide ? 48 : 6));
 	}
 }
 
 static uint64_t random_offset(struct random *r)
 {
-	switch (below(r, 10)) {
+	switch (below(r, 12)) {
 	case 0:
 		return UINT64_MAX - below(r, 0x3000);
 	case 1:
@@ -80,7 +92,6 @@ static uint64_t random_offset(struct random *r)
 	case 2:
 		return (UINT64_C(1) << below(r, 64)) - below(r, 2);
 	case 3:
-	case 4:
 		return 0;
 	default:
 		return 0x400 * below(r, 48);
@@ -89,7 +100,7 @@ static uint64_t random_offset(struct random *r)
 
 static uint64_t memory_size(struct random *r)
 {
-	return one_in(r, 4) ? 1 + below(r, 0x1000) : 0x400 * (1 + below(r, 24));
+	return one_in(r, 4) ? 1 + below(r, 0x1000) : 0x400 * (1 + below(r, 48));
 }
 
 /* Any region that is still there. */
@@ -107,8 +118,8 @@ static int any(struct random *r)
 static void new_region(struct random *r)
 {
 	static const enum mpl_region_kind kinds[] = {
-		MPL_CONTAINER, MPL_CONTAINER, MPL_CONTAINER, MPL_IO,    MPL_IO,
-		MPL_IOMMU,     MPL_ALIAS,     MPL_ALIAS,     MPL_ALIAS,
+		MPL_CONTAINER, MPL_CONTAINER, MPL_IO,    MPL_IO,    MPL_IO,
+		MPL_IO,        MPL_IOMMU,     MPL_ALIAS, MPL_ALIAS, MPL_ALIAS,
 	};
 	struct topo *t = r->t;
 	enum mpl_region_kind kind =
@@ -118,15 +129,11 @@ static void new_region(struct random *r)
 
 	snprintf(name, sizeof(name), "r%d", id);
 	if (kind == MPL_ALIAS) {
-		int target = any(r);
-
-		if (model_depth(&t->now, target) > 12)
-			return;
-		topo_alias(t, name, target, one_in(r, 2) ? 0 : random_offset(r),
-			   one_in(r, 3) ? UINT64_MAX : random_size(r));
+		topo_alias(t, name, any(r), one_in(r, 3) ? random_offset(r) : 0,
+			   random_size(r, kind));
 		return;
 	}
-	topo_region(t, kind, name, random_size(r));
+	topo_region(t, kind, name, random_size(r, kind));
 	if (one_in(r, 6))
 		topo_unmergeable(t, id);
 }
@@ -151,32 +158,57 @@ static size_t all_visits(struct topo *t)
 
 	for (int i = 0; i < TOPO_SPACES; i++)
 		if (t->space[i].as)
-			visits += oracle_visits(&t->now, t->space[i].root);
+			visits += model_visits(&t->now, t->space[i].root);
 	return visits;
 }
 
 /* Would attaching it be right, and can the naive side afford it? */
-static bool may_attach(struct topo *t, int parent, int child)
+static bool may_attach(struct topo *t, int parent, uint64_t offset, int child)
 {
+	uint64_t offset_before = t->now.regions[child].offset;
+	int priority_before = t->now.regions[child].priority;
 	bool fits;
 
-	if (t->err || model_add(&t->now, parent, 0, child, 0))
+	if (t->err || model_add(&t->now, parent, offset, child, 0))
 		return false;
-	fits = all_visits(t) <= VISITS_MAX && model_depth(&t->now, parent) < 20;
+	fits = all_visits(t) <= VISITS_MAX &&
+	       model_visits(&t->now, parent) <= VISITS_MAX;
 	if (model_remove(&t->now, child))
 		return false;
+	/* A root's position counts in traces even while it is detached. */
+	t->now.regions[child].offset = offset_before;
+	t->now.regions[child].priority = priority_before;
 	return fits;
+}
+
+/* Where a new child can be seen, more often than not. */
+static int any_parent(struct random *r)
+{
+	struct topo *t = r->t;
+	int id = any(r);
+
+	if (one_in(r, 2))
+		return (int)below(r, 2); /* the roots of the first two spaces */
+	for (int tries = 0; tries < 8; tries++) {
+		if (t->now.regions[id].kind == MPL_CONTAINER &&
+		    model_reaches(&t->now, (int)below(r, 2), id))
+			break;
+		id = any(r);
+	}
+	return id;
 }
 
 static void attach(struct random *r)
 {
 	for (int tries = 0; tries < 4; tries++) {
-		int parent = any(r), child = any(r);
+		int parent = any_parent(r), child = any(r);
+		uint64_t offset = random_offset(r);
 
-		if (!may_attach(r->t, parent, child))
+		if (child < 2 && !one_in(r, 8))
+			continue; /* roots stay roots, mostly */
+		if (!may_attach(r->t, parent, offset, child))
 			continue;
-		topo_add(r->t, parent, random_offset(r), child,
-			 (int)below(r, 3) - 1);
+		topo_add(r->t, parent, offset, child, (int)below(r, 3) - 1);
 		return;
 	}
 }
@@ -189,11 +221,24 @@ static void detach(struct random *r)
 		topo_remove(r->t, id);
 }
 
+/* An io region, or something else if none is found quickly. */
+static int any_io(struct random *r)
+{
+	int id = any(r);
+
+	for (int tries = 0; tries < 16; tries++) {
+		if (r->t->now.regions[id].kind == MPL_IO)
+			break;
+		id = any(r);
+	}
+	return id;
+}
+
 static void change_events(struct random *r)
 {
 	static const unsigned int sizes[] = { 0, 1, 2, 4, 8 };
 	struct topo *t = r->t;
-	int id = any(r);
+	int id = any_io(r);
 	struct model_region *region = &t->now.regions[id];
 	struct mpl_ioeventfd ev = {
 		.offset = below(r, 0x40) * (one_in(r, 4) ? 1 : 4),
@@ -221,7 +266,7 @@ static void change_events(struct random *r)
 
 static void change_zones(struct random *r)
 {
-	int id = any(r);
+	int id = any_io(r);
 	struct model_region *region = &r->t->now.regions[id];
 
 	if (region->kind != MPL_IO)
@@ -273,7 +318,7 @@ static void change_flags(struct random *r)
 			topo_set_rom_mode(r->t, id, one_in(r, 2));
 		break;
 	default:
-		topo_set_enabled(r->t, id, !one_in(r, 4));
+		topo_set_enabled(r->t, id, !one_in(r, id < 2 ? 32 : 6));
 	}
 }
 
@@ -288,7 +333,7 @@ static void change_extent(struct random *r)
 	else if (model_has_memory(&t->now, id))
 		topo_resize(t, id, below(r, t->now.regions[id].max_size + 1));
 	else
-		topo_resize(t, id, random_size(r));
+		topo_resize(t, id, random_size(r, t->now.regions[id].kind));
 }
 
 static void mutate(struct random *r)
@@ -348,7 +393,7 @@ static void mutate_badly(struct random *r)
 	default:
 		if (model_has_memory(&t->now, id))
 			topo_log_stop(t, id, MPL_LOG_CODE);
-		else if (model_reaches(&t->now, other, id) &&
+		else if (model_contains(&t->now, other, id) &&
 			 t->now.regions[other].parent == MODEL_NONE &&
 			 t->now.regions[id].kind != MPL_ALIAS)
 			topo_add(t, id, 0, other, 0);
@@ -383,7 +428,7 @@ static void churn(struct random *r)
 	}
 	if (t->space[space].as)
 		topo_space_free(t, space);
-	else if (all_visits(t) + oracle_visits(&t->now, id) <= VISITS_MAX)
+	else if (all_visits(t) + model_visits(&t->now, id) <= VISITS_MAX)
 		topo_space(t, id);
 }
 
@@ -404,7 +449,7 @@ static void build(struct random *r, const struct mpl_plane_config *config)
 	topo_space(t, second);
 	topo_space(t, any(r));
 	topo_begin(t);
-	for (int i = 0; i < REGIONS; i++)
+	for (int i = 0; i < 2 * REGIONS; i++)
 		attach(r);
 	topo_commit_ok(t);
 	for (int i = 0; i < 2; i++) {
@@ -424,18 +469,40 @@ static void check(struct random *r, bool everything)
 		recorder_check(r->mirror[i], r->t);
 }
 
+/* By a window that was moved over itself: refused, if it can be seen. */
+static bool shows_itself(const struct topo *t, const struct model *model)
+{
+	for (int id = 0; id < model->n_regions; id++)
+		if (t->region[id] && model_visits(model, id) == MODEL_ENDLESS)
+			return true;
+	return false;
+}
+
+static void commit(struct random *r, const struct recorder *victim)
+{
+	static struct model attempted;
+	struct topo *t = r->t;
+	int expected = t->err, err;
+
+	attempted = t->now;
+	err = topo_commit_any(t);
+	if (!expected && victim && victim->failures)
+		expected = -EIO;
+	if ((err == -ELOOP || err == -E2BIG) && !expected &&
+	    shows_itself(t, &attempted))
+		return;
+	if (err != expected)
+		fail_msg("%s: commit returned %d, expected %d", t->note, err,
+			 expected);
+}
+
 /* A listener refuses: nothing changed, or it had nothing to do. */
 static void commit_with_failures(struct random *r, struct recorder *victim)
 {
-	struct topo *t = r->t;
 	unsigned int n = 1 + (unsigned int)below(r, 14);
-	int expected = t->err, err;
 
 	recorder_arm(victim, n, one_in(r, 4) ? UINT32_MAX : n);
-	err = topo_commit_any(t);
-	assert_int_equal(err, expected         ? expected :
-			      victim->failures ? -EIO :
-						 0);
+	commit(r, victim);
 	if (mpl_listener_error(victim->listener)) {
 		assert_true(victim->failures > 1);
 		recorder_arm(victim, 0, 0);
@@ -445,7 +512,8 @@ static void commit_with_failures(struct random *r, struct recorder *victim)
 	recorder_arm(victim, 0, 0);
 }
 
-static void round_of(struct random *r, int round)
+/* False if the machine has become too complicated. */
+static bool round_of(struct random *r, int round)
 {
 	struct topo *t = r->t;
 	int mutations = 1 + (int)below(r, one_in(r, 8) ? 16 : 4);
@@ -464,8 +532,11 @@ static void round_of(struct random *r, int round)
 	else if (one_in(r, 6))
 		commit_with_failures(r, r->mirror[below(r, 2)]);
 	else
-		topo_commit(t);
-	check(r, round % 8 == 0);
+		commit(r, NULL);
+	if (all_visits(t) > MODEL_ENDLESS / 4)
+		return false; /* windows multiply: too much for the oracle */
+	check(r, round % 8 == 0 || round == ROUNDS_A_MACHINE - 1);
+	return true;
 }
 
 static void machine(uint64_t seed, int rounds, const int *fds,
@@ -478,8 +549,8 @@ static void machine(uint64_t seed, int rounds, const int *fds,
 	build(&r, config);
 	check(&r, true);
 	for (int round = 0; round < rounds; round++)
-		round_of(&r, round);
-	check(&r, true);
+		if (!round_of(&r, round))
+			break;
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(recorder_unregister(r.mirror[i]), 0);
 		assert_string_equal(r.mirror[i]->bad, "");
@@ -501,7 +572,7 @@ static void run(const struct mpl_plane_config *config, uint64_t rounds)
 	uint64_t seed = from_environment("MPL_SEED", 1);
 	int fds[FDS];
 
-	rounds = from_environment("MPL_ROUNDS", rounds);
+	rounds = from_environment("MPL_ROUNDS", rounds / SLOWDOWN);
 	for (int i = 0; i < FDS; i++) {
 		fds[i] = eventfd(0, EFD_NONBLOCK);
 		assert_true(fds[i] >= 0);
@@ -520,13 +591,13 @@ static void run(const struct mpl_plane_config *config, uint64_t rounds)
 static void test_incremental(void **state)
 {
 	(void)state;
-	run(&(struct mpl_plane_config){ .verify = true }, 6000);
+	run(&(struct mpl_plane_config){ .verify = true }, 5000);
 }
 
 static void test_full_rebuild(void **state)
 {
 	(void)state;
-	run(&(struct mpl_plane_config){ .full_rebuild = true }, 3000);
+	run(&(struct mpl_plane_config){ .full_rebuild = true }, 2000);
 }
 
 static void test_control_thread(void **state)
@@ -534,14 +605,14 @@ static void test_control_thread(void **state)
 	(void)state;
 	run(&(struct mpl_plane_config){ .verify = true,
 					.control_thread = true },
-	    1200);
+	    1000);
 }
 
 static void test_trace_rules(void **state)
 {
 	(void)state;
 	run(&(struct mpl_plane_config){ .verify = true, .trace_rules = true },
-	    1800);
+	    1500);
 }
 
 int main(void)

@@ -75,19 +75,82 @@ int model_depth(const struct model *model, int id)
 	return 1 + deepest;
 }
 
-bool model_reaches(const struct model *model, int from, int to)
+bool model_contains(const struct model *model, int from, int to)
+{
+	if (from == to)
+		return true;
+	for (int c = model->regions[from].first_child; c != MODEL_NONE;
+	     c = model->regions[c].next)
+		if (model_contains(model, c, to))
+			return true;
+	return false;
+}
+
+static bool reaches(const struct model *model, int from, int to, bool *seen)
 {
 	const struct model_region *r = &model->regions[from];
 
 	if (from == to)
 		return true;
+	if (seen[from])
+		return false;
+	seen[from] = true;
 	if (r->kind == MPL_ALIAS)
-		return model_reaches(model, r->target, to);
+		return reaches(model, r->target, to, seen);
 	for (int c = r->first_child; c != MODEL_NONE;
 	     c = model->regions[c].next)
-		if (model_reaches(model, c, to))
+		if (reaches(model, c, to, seen))
 			return true;
 	return false;
+}
+
+bool model_reaches(const struct model *model, int from, int to)
+{
+	bool seen[MODEL_REGIONS] = { false };
+
+	return reaches(model, from, to, seen);
+}
+
+wide_t wide_size(uint64_t size)
+{
+	return size == UINT64_MAX ? (wide_t)1 << 64 : (wide_t)size;
+}
+
+#define DEPTH_MAX (4 * MPL_DEPTH_MAX)
+
+static void visit(const struct model *model, int id, wide_t base, wide_t start,
+		  wide_t end, int depth, size_t *visits)
+{
+	const struct model_region *r = &model->regions[id];
+
+	if (start < base)
+		start = base;
+	if (end > base + wide_size(r->size))
+		end = base + wide_size(r->size);
+	if (!r->enabled || start >= end || *visits >= MODEL_ENDLESS)
+		return;
+	++*visits;
+	if (depth > DEPTH_MAX) {
+		*visits = MODEL_ENDLESS;
+		return;
+	}
+	if (r->kind == MPL_ALIAS) {
+		visit(model, r->target, base - (wide_t)r->alias_offset, start,
+		      end, depth + 1, visits);
+		return;
+	}
+	for (int c = r->first_child; c != MODEL_NONE;
+	     c = model->regions[c].next)
+		visit(model, c, base + (wide_t)model->regions[c].offset, start,
+		      end, depth + 1, visits);
+}
+
+size_t model_visits(const struct model *model, int root)
+{
+	size_t visits = 0;
+
+	visit(model, root, 0, 0, (wide_t)1 << 64, 0, &visits);
+	return visits;
 }
 
 /* Before the first sibling that does not have a higher priority. */
@@ -118,17 +181,25 @@ int model_add(struct model *model, int parent, uint64_t offset, int child,
 	      int priority)
 {
 	struct model_region *c = &model->regions[child];
+	uint64_t offset_before = c->offset;
+	int priority_before = c->priority;
 
 	if (model->regions[parent].kind == MPL_ALIAS)
 		return -EINVAL;
 	if (c->parent != MODEL_NONE)
 		return -EBUSY;
-	if (model_reaches(model, child, parent))
+	if (model_contains(model, child, parent))
 		return -ELOOP;
 	c->offset = offset;
 	c->priority = priority;
 	link_child(model, parent, child);
-	return 0;
+	if (!model_reaches(model, child, parent) ||
+	    model_visits(model, parent) < MODEL_ENDLESS)
+		return 0;
+	unlink_child(model, child);
+	c->offset = offset_before;
+	c->priority = priority_before;
+	return -ELOOP;
 }
 
 int model_remove(struct model *model, int child)

@@ -56,6 +56,10 @@ struct model {
 	bool log_global[MPL_LOG_CLIENTS];
 };
 
+/* Addresses and their sums: signed, and wider than 64 bits. */
+typedef __int128 wide_t;
+wide_t wide_size(uint64_t size);
+
 void model_init(struct model *model);
 
 int model_new_region(struct model *model, enum mpl_region_kind kind,
@@ -64,10 +68,24 @@ int model_new_alias(struct model *model, const char *name, int target,
 		    uint64_t offset, uint64_t size);
 
 bool model_has_memory(const struct model *model, int id);
-/* How many regions the longest chain from here down has; a leaf: 1. */
+/*
+ * How many regions the longest chain from here down has; a leaf: 1.  There
+ * must be no cycle.
+ */
 int model_depth(const struct model *model, int id);
-/* Can `to` be reached from `from` through children and aliases? */
+/* Can `to` be reached from `from` through children (and aliases)? */
+bool model_contains(const struct model *model, int from, int to);
 bool model_reaches(const struct model *model, int from, int to);
+
+/*
+ * How many times regions are visited to show all of `root`; MODEL_ENDLESS if
+ * an address of it shows itself, or there are more than can be waited for.
+ *
+ * A cycle through an alias is none if the alias shows another part of what it
+ * is in: recorded machines do that.  So addresses decide.
+ */
+#define MODEL_ENDLESS 20000
+size_t model_visits(const struct model *model, int root);
 
 int model_add(struct model *model, int parent, uint64_t offset, int child,
 	      int priority);

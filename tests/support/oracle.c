@@ -4,14 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-typedef __int128 wide_t;
-
 #define SPACE_END ((wide_t)1 << 64)
-
-static wide_t wide_size(uint64_t size)
-{
-	return size == UINT64_MAX ? SPACE_END : (wide_t)size;
-}
 
 static const struct model_region *region_at(const struct model *model, int id)
 {
@@ -215,19 +208,6 @@ size_t oracle_edges(const struct model *model, int root, bool trace_rules,
 			at[n++] = at[i];
 	*out = at;
 	return n;
-}
-
-size_t oracle_visits(const struct model *model, int root)
-{
-	const struct model_region *r = region_at(model, root);
-	size_t visits = 1;
-
-	if (r->kind == MPL_ALIAS)
-		return 1 + oracle_visits(model, r->target);
-	for (int c = r->first_child; c != MODEL_NONE;
-	     c = region_at(model, c)->next)
-		visits += oracle_visits(model, c);
-	return visits;
 }
 
 static bool continues(const struct model *model, const struct oracle_range *a,

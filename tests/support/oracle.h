@@ -47,9 +47,6 @@ bool oracle_find(const struct model *model, int root, bool trace_rules,
 size_t oracle_edges(const struct model *model, int root, bool trace_rules,
 		    uint64_t **out);
 
-/* How many times regions are visited to render `root`: a measure of cost. */
-size_t oracle_visits(const struct model *model, int root);
-
 size_t oracle_view(const struct model *model, int root, bool trace_rules,
 		   struct oracle_range **out);
 

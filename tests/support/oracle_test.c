@@ -286,6 +286,30 @@ static void test_cycles_and_depth(void **state)
 	add(b, 0, to_a, 0);
 }
 
+/* An alias of what it is in: of another part, or of itself. */
+static void test_folded_aliases(void **state)
+{
+	int root = region(MPL_CONTAINER, "root", 0x10000);
+	int box = region(MPL_CONTAINER, "box", 0x10000);
+	int ram = region(MPL_RAM, "ram", 0x1000);
+	int window = model_new_alias(&m, "window", root, 0, 0x4000);
+	struct oracle_range *view;
+
+	(void)state;
+	add(root, 0, box, 0);
+	add(box, 0x1000, ram, 0);
+	assert_int_equal(model_add(&m, box, 0, window, 0), -ELOOP);
+	add(box, 0x4000, window, 0);
+	assert_true(model_visits(&m, root) < 10);
+	assert_int_equal(oracle_view(&m, root, false, &view), 2);
+	expect_range(&view[0], 0x1000, 0x1fff, ram, 0);
+	expect_range(&view[1], 0x5000, 0x5fff, ram, 0);
+	free(view);
+	m.regions[window].alias_offset = 0x4000;
+	assert_int_equal(model_visits(&m, root), MODEL_ENDLESS);
+	assert_int_equal(model_visits(&m, ram), 1);
+}
+
 static void test_ioeventfds(void **state)
 {
 	int root = region(MPL_CONTAINER, "root", 0x10000);
@@ -348,6 +372,7 @@ int main(void)
 		TEST(test_effective_root),
 		TEST(test_trace_rules_count_the_roots_position),
 		TEST(test_cycles_and_depth),
+		TEST(test_folded_aliases),
 		TEST(test_ioeventfds),
 		TEST(test_zones),
 	};

@@ -10,6 +10,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 replay=$1
 machine=tests/data/topo/x86_64__q35.mt.zst
+booted=tests/data/boot/q35-linux.mt.zst
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -51,7 +52,7 @@ lines=$(wc -l <"$tmp/text")
 rm -f "$tmp/t"
 refused "no such file" 0 "No such file"
 : >"$tmp/t"
-refused "an empty file" 0 "no complete line"
+refused "an empty file" 1 "no complete line"
 echo 'memtrace 2' >"$tmp/t"
 refused "another version" 1 'not "memtrace 1"'
 head -c 100000 /dev/zero >"$tmp/t"
@@ -60,8 +61,9 @@ head -c 3000000 /dev/zero | tr '\0' x >"$tmp/t"
 refused "a line without end" 1 "longer than"
 cp "$replay" "$tmp/t"
 refused "a program" 1 'not "memtrace 1"'
-head -c 3000 "$machine" >"$tmp/t"
-dd if=/dev/zero bs=1 count=200 seek=1000 conv=notrunc of="$tmp/t" 2>/dev/null
+cp "$booted" "$tmp/t"
+chmod +w "$tmp/t"
+dd if=/dev/zero bs=1 count=200 seek=20000 conv=notrunc of="$tmp/t" 2>/dev/null
 refused "broken zstd data" '*' "corrupt zstd"
 tac "$tmp/text" >"$tmp/t"
 refused "lines in reverse" 1 'not "memtrace 1"'
@@ -95,7 +97,7 @@ for keep in 30 50 97; do
 	fi
 	refused "cut to $keep %, strictly" '*' "cut short" --strict
 done
-head -c 3000 "$machine" >"$tmp/t"
+head -c 20000 "$booted" >"$tmp/t"
 refused "a cut zstd frame, strictly" '*' "cut short" --strict
 sed -i 's/^end 50$/end 51/' "$tmp/text"
 cp "$tmp/text" "$tmp/t"

@@ -58,7 +58,9 @@ for trace in $traces; do
 		why="not all $want publications"
 	if [ -f "$accesses" ] && [ ! "$cut" ]; then
 		want=$(zstd -dcq "$accesses" | grep -vc '^memaccess\|^#\|^eof')
-		[ "$(($(number accesses) + $(number excluded)))" = "$want" ] ||
+		compared=$(number accesses)
+		excluded=$(number excluded)
+		[ "$((${compared:-0} + ${excluded:-0}))" -eq "$want" ] ||
 			why="not all $want accesses"
 	fi
 	[ "$(number mismatches)" = 0 ] || why="mismatches"

@@ -7,7 +7,7 @@
 
 struct args {
 	const char *trace;
-	const char *access;	  /* NULL: none */
+	const char *access;       /* NULL: none */
 	const char *listener_log; /* NULL: none */
 	bool verify;
 	bool compare_events;
@@ -17,7 +17,7 @@ struct args {
 	bool inline_commits;
 	bool full_rebuild;
 	bool check;
-	uint32_t limit;	      /* publications; 0: all */
+	uint32_t limit;       /* publications; 0: all */
 	unsigned int readers; /* 0: cores minus one */
 	double seconds;
 };

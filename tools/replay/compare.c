@@ -10,8 +10,7 @@ bool verify_may_say(struct verify *verify)
 {
 	const struct verify_options *options = verify->options;
 
-	return options->say &&
-	       verify->result->mismatches < options->say_max;
+	return options->say && verify->result->mismatches < options->say_max;
 }
 
 /* Walking a view beside the recorded one. */
@@ -36,8 +35,7 @@ static struct trace_range to_range(const struct mpl_flat_range *range)
 	};
 }
 
-static bool same_range(const struct trace_range *a,
-		       const struct trace_range *b)
+static bool same_range(const struct trace_range *a, const struct trace_range *b)
 {
 	return a->start == b->start && a->last == b->last &&
 	       a->offset == b->offset && a->region == b->region &&
@@ -51,8 +49,7 @@ static int compare_range(void *arg, const struct mpl_flat_range *range)
 
 	pair->ours = to_range(range);
 	pair->differs = pair->at == pair->view->count ||
-			!same_range(&pair->ours,
-				    &pair->view->ranges[pair->at]);
+			!same_range(&pair->ours, &pair->view->ranges[pair->at]);
 	if (pair->differs)
 		return 1;
 	pair->at++;
@@ -114,8 +111,7 @@ bool compare_quietly(struct verify *verify, uint32_t id)
 	struct expect_view *view = verify->expect.spaces[id].view;
 	struct pair pair = { .view = view };
 
-	return view &&
-	       !compare_view(verify->machine.spaces[id].as, &pair);
+	return view && !compare_view(verify->machine.spaces[id].as, &pair);
 }
 
 static int collect(void *arg, const struct mpl_flat_ioeventfd *ev)
@@ -201,10 +197,10 @@ static void say_doorbell(FILE *say, const char *who,
 {
 	if (item)
 		fprintf(say,
-			"    %s  %016" PRIx64 " size %u match %d data 0x%" PRIx64
-			" fd %u\n",
-			who, item->address, item->size, item->match,
-			item->data, item->fd);
+			"    %s  %016" PRIx64
+			" size %u match %d data 0x%" PRIx64 " fd %u\n",
+			who, item->address, item->size, item->match, item->data,
+			item->fd);
 	else
 		fprintf(say, "    %s  (no ioeventfd)\n", who);
 }

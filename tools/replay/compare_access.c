@@ -63,8 +63,8 @@ static void compare_access(struct verify *verify, const struct access *access)
 		say_access(verify, access, &found, true);
 		return;
 	}
-	section = mpl_lookup_uncached(verify->reader, space->as,
-				      access->address);
+	section =
+		mpl_lookup_uncached(verify->reader, space->as, access->address);
 	cached = mpl_lookup(verify->reader, space->as, access->address);
 	found = found_in(section, access->address);
 	if (found.is_iommu) {

@@ -22,7 +22,7 @@ struct demo {
 	bool stale; /* shows more than the producer had published */
 	uint32_t seq;
 	uint64_t begin, end; /* of the time that it may take */
-	uint64_t shown;	     /* second, for the progress line */
+	uint64_t shown;      /* second, for the progress line */
 	struct demo_totals totals;
 };
 
@@ -77,7 +77,7 @@ static int set_table(struct demo *demo, uint32_t without, bool none)
 	return 0;
 }
 
-/* Take the times of commits over, and look whether memory piles up. */
+/* Take the times of commits over, so that they do not pile up. */
 static void collect(struct demo *demo)
 {
 	struct machine *machine = &demo->machine;
@@ -102,11 +102,9 @@ static int publish(struct demo *demo, enum publish_kind kind)
 {
 	struct machine *machine = &demo->machine;
 	bool unpublished = machine->changed ||
-			   (machine->lists_changed &&
-			    kind == PUBLISH_AS_INIT);
+			   (machine->lists_changed && kind == PUBLISH_AS_INIT);
 
-	demo->stale = kind != PUBLISH_TOPOLOGY &&
-		      (demo->stale || unpublished);
+	demo->stale = kind != PUBLISH_TOPOLOGY && (demo->stale || unpublished);
 	if (machine_commit(machine))
 		return -1;
 	if (kind != PUBLISH_AS_INIT) {

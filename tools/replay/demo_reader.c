@@ -8,7 +8,7 @@
 
 #include "machine.h"
 
-#define BATCH 32
+#define BATCH       32
 #define CHECK_EVERY (1024 / BATCH) /* batches */
 
 /* A target whose address space exists. */
@@ -52,10 +52,10 @@ static void take_table(struct demo_reader *reader, struct places *places)
 		const struct script_target *target = &script->targets[i];
 
 		if (target->space < table->count && table->of[target->space])
-			places->items[places->count++] = (struct place){
-				table->of[target->space], target->address,
-				target->space
-			};
+			places->items[places->count++] =
+				(struct place){ table->of[target->space],
+						target->address,
+						target->space };
 	}
 	__atomic_store_n(&reader->seen, table->version, __ATOMIC_RELEASE);
 }
@@ -145,9 +145,9 @@ static const struct trace_range *range_at(const struct expect_view *view,
 static bool agrees(const struct script_state *state,
 		   const struct demo_check *check)
 {
-	const struct expect_view *view =
-		check->space < state->count ? state->of_space[check->space] :
-					      NULL;
+	const struct expect_view *view = check->space < state->count ?
+						 state->of_space[check->space] :
+						 NULL;
 	const struct trace_range *range;
 
 	if (!view)

@@ -25,7 +25,7 @@
 #include "latency.h"
 #include "script.h"
 
-#define DEMO_RING (1u << 16)
+#define DEMO_RING             (1u << 16)
 #define DEMO_PUBLICATION_BITS 24
 
 struct demo_table {
@@ -38,7 +38,7 @@ struct demo_shared {
 	const struct script *script;
 	struct mpl_plane *plane;
 	struct demo_table *table; /* atomic */
-	bool stop;		  /* atomic */
+	bool stop;                /* atomic */
 	uint64_t told; /* atomic: the newest generation in the ring, or not */
 	uint64_t ring[DEMO_RING]; /* atomic: generation and publication */
 };

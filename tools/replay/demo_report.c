@@ -90,15 +90,18 @@ static void report_table(FILE *out, const struct script *script,
 	fprintf(out,
 		"look-up           p50 %.0f ns  p99 %.0f ns  p99.9 %.0f ns  "
 		"max %.0f ns\n"
-		"                  (1 in 64, %.0f ns of each are the timer's)\n",
+		"                  (1 in 64, %.0f ns of each are the "
+		"timer's)\n",
 		lookup_ns(sums, 0.5), lookup_ns(sums, 0.99),
 		lookup_ns(sums, 0.999), lookup_ns(sums, 1),
 		sums->timer.cost * sums->timer.ns_per_tick);
-	fprintf(out, "commits           %12.0f /s  (%" PRIu64
-		     " publications, %.1f times the trace)\n",
+	fprintf(out,
+		"commits           %12.0f /s  (%" PRIu64
+		" publications, %.1f times the trace)\n",
 		commits_per_s(totals), totals->publications,
 		(double)totals->publications / script->publications);
-	fprintf(out, "commit            p50 %.1f us  p99 %.1f us  max %.1f us\n",
+	fprintf(out,
+		"commit            p50 %.1f us  p99 %.1f us  max %.1f us\n",
 		latency_percentile(commit, 0.5) / 1e3,
 		latency_percentile(commit, 0.99) / 1e3, commit->max / 1e3);
 	fprintf(out,
@@ -116,8 +119,8 @@ static void report_checks(FILE *out, const struct sums *sums)
 		sums->mismatches, sums->checks);
 }
 
-int demo_report(FILE *out, const struct args *args,
-		const struct script *script, const struct demo_totals *totals,
+int demo_report(FILE *out, const struct args *args, const struct script *script,
+		const struct demo_totals *totals,
 		const struct demo_reader *readers, unsigned int count)
 {
 	struct sums sums;
@@ -130,8 +133,10 @@ int demo_report(FILE *out, const struct args *args,
 	report_readers(out, readers, count);
 	report_table(out, script, totals, &sums);
 	if (args->verbose)
-		fprintf(out, "not checked       %" PRIu64
-			     " (between two publications)\n", sums.unknown);
+		fprintf(out,
+			"not checked       %" PRIu64
+			" (between two publications)\n",
+			sums.unknown);
 	report_checks(out, &sums);
 	return sums.mismatches ? 1 : 0;
 }

@@ -19,8 +19,8 @@ struct demo_totals {
 };
 
 /* Returns the exit status: 1 if a reader found a mismatch. */
-int demo_report(FILE *out, const struct args *args,
-		const struct script *script, const struct demo_totals *totals,
+int demo_report(FILE *out, const struct args *args, const struct script *script,
+		const struct demo_totals *totals,
 		const struct demo_reader *readers, unsigned int count);
 
 #endif

@@ -72,8 +72,7 @@ static bool same_event(const struct event *a, const struct event *b)
 {
 	return a->start == b->start && a->size == b->size &&
 	       a->offset == b->offset && a->region == b->region &&
-	       a->readonly == b->readonly &&
-	       a->nonvolatile == b->nonvolatile &&
+	       a->readonly == b->readonly && a->nonvolatile == b->nonvolatile &&
 	       a->detail[0] == b->detail[0] && a->detail[1] == b->detail[1] &&
 	       a->detail[2] == b->detail[2];
 }
@@ -100,8 +99,7 @@ static void compare_type(struct evcompare *evcompare, uint32_t space,
 	for (;;) {
 		const struct event *theirs, *ours;
 
-		theirs = next_of(&evcompare->recorded, &theirs_at, space,
-				 type);
+		theirs = next_of(&evcompare->recorded, &theirs_at, space, type);
 		ours = next_of(&evcompare->ours, &ours_at, space, type);
 		if (!theirs && !ours)
 			return;
@@ -114,6 +112,66 @@ static void compare_type(struct evcompare *evcompare, uint32_t space,
 	}
 }
 
+static bool is_global(const struct event *event)
+{
+	return event->type == EVENT_LOG_GLOBAL_START ||
+	       event->type == EVENT_LOG_GLOBAL_STOP;
+}
+
+/*
+ * What is left of one side has one more publication to find its counterpart:
+ * the producer tells of a stop only after the publication that shows it.
+ */
+static size_t left_over(struct event_list *list, size_t at, uint32_t space,
+			enum event_type type, struct report *report)
+{
+	size_t i, left = 0;
+
+	for (i = at; i < list->count; i++) {
+		struct event *event = &list->items[i];
+
+		if (event->space != space || event->type != type)
+			continue;
+		if (event->late)
+			differ(report, "only one side tells of this",
+			       event->line ? event : NULL,
+			       event->line ? NULL : event);
+		event->late = !event->late;
+		left += event->late;
+	}
+	return left;
+}
+
+static void compare_global(struct evcompare *evcompare, uint32_t space,
+			   enum event_type type, struct report *report)
+{
+	size_t theirs = 0, ours = 0, theirs_end = 0, ours_end = 0;
+
+	/* There is nothing in them that could differ: pair them off. */
+	while (next_of(&evcompare->recorded, &theirs_end, space, type) &&
+	       next_of(&evcompare->ours, &ours_end, space, type)) {
+		evcompare->recorded.items[theirs_end - 1].late = false;
+		evcompare->ours.items[ours_end - 1].late = false;
+		theirs = theirs_end;
+		ours = ours_end;
+		evcompare->compared++;
+	}
+	evcompare->left +=
+		left_over(&evcompare->recorded, theirs, space, type, report) +
+		left_over(&evcompare->ours, ours, space, type, report);
+}
+
+/* Start anew, but with what is late. */
+static void restart(struct event_list *list)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < list->count; i++)
+		if (list->items[i].late)
+			list->items[kept++] = list->items[i];
+	list->count = kept;
+}
+
 /* Ours begin and commit only where there is something to tell. */
 static void check_brackets(struct evcompare *evcompare, uint32_t space,
 			   struct report *report)
@@ -124,7 +182,7 @@ static void check_brackets(struct evcompare *evcompare, uint32_t space,
 	for (i = 0; i < evcompare->ours.count; i++) {
 		const struct event *event = &evcompare->ours.items[i];
 
-		if (event->space != space)
+		if (event->space != space || event->late)
 			continue;
 		begins += event->type == EVENT_BEGIN;
 		commits += event->type == EVENT_COMMIT;
@@ -135,8 +193,8 @@ static void check_brackets(struct evcompare *evcompare, uint32_t space,
 			       event);
 	}
 	if (begins != commits || (begins && !others && !evcompare->registered))
-		differ(report, "begin and commit with nothing in between",
-		       NULL, NULL);
+		differ(report, "begin and commit with nothing in between", NULL,
+		       NULL);
 }
 
 /* Where in one of our commits an event stands. */
@@ -170,8 +228,7 @@ static void check_phases(const struct event_list *list, struct report *report)
 		int was = last ? phase(last) : 3, is = phase(event);
 		bool starts = was == 3 && is == 0;
 
-		if (event->type == EVENT_LOG_GLOBAL_START ||
-		    event->type == EVENT_LOG_GLOBAL_STOP)
+		if (is_global(event) || event->type == EVENT_UNTOLD)
 			continue; /* of the plane, not of a space's ranges */
 		if (!starts &&
 		    (is < was ||
@@ -213,8 +270,8 @@ static bool shows(const struct expect_view *view, const struct event *event)
 }
 
 /* "Nothing happened to this range": it is there before and after. */
-static void check_nops(struct evcompare *evcompare,
-		       const struct expect *expect, struct report *report)
+static void check_nops(struct evcompare *evcompare, const struct expect *expect,
+		       struct report *report)
 {
 	size_t i;
 
@@ -254,17 +311,23 @@ int evcompare_flush(struct evcompare *evcompare, const struct expect *expect,
 	uint32_t space, last = last_space(evcompare);
 	unsigned int type;
 
+	evcompare->left = 0;
+
 	for (space = 1; space <= last; space++) {
-		for (type = 0; type < EVENT_TYPES; type++)
-			if (type != EVENT_BEGIN && type != EVENT_COMMIT &&
-			    type != EVENT_REGION_NOP)
-				compare_type(evcompare, space, type, &report);
 		check_brackets(evcompare, space, &report);
+		compare_global(evcompare, space, EVENT_LOG_GLOBAL_START,
+			       &report);
+		compare_global(evcompare, space, EVENT_LOG_GLOBAL_STOP,
+			       &report);
+		for (type = EVENT_REGION_ADD; type < EVENT_TYPES; type++)
+			if (type != EVENT_REGION_NOP)
+				compare_type(evcompare, space, type, &report);
 	}
 	check_phases(&evcompare->ours, &report);
 	check_nops(evcompare, expect, &report);
-	evcompare->ours.count = 0;
-	evcompare->recorded.count = 0;
+	restart(&evcompare->ours);
+	restart(&evcompare->recorded);
 	evcompare->registered = false;
+	evcompare->before_count = 0; /* these views may go now */
 	return report.differences;
 }

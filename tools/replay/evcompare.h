@@ -20,6 +20,7 @@ struct evcompare {
 	const struct expect_view **before; /* recorded views, by space */
 	size_t before_cap, before_count;
 	uint64_t compared, nops;
+	size_t left;     /* log_global events that wait for their counterpart */
 	bool registered; /* a registration's events are still to come */
 };
 

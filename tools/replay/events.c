@@ -136,7 +136,9 @@ static int on_log_global(void *opaque, enum mpl_log_client client, bool on)
 		.type = on ? EVENT_LOG_GLOBAL_START : EVENT_LOG_GLOBAL_STOP,
 	};
 
-	return client == MPL_LOG_MIGRATION ? tell(opaque, &event) : 0;
+	if (client != MPL_LOG_MIGRATION)
+		event.type = EVENT_UNTOLD;
+	return tell(opaque, &event);
 }
 
 static const struct mpl_listener_ops listener_ops = {
@@ -168,8 +170,8 @@ int events_register(struct events **list, struct machine *machine,
 	events = calloc(1, sizeof(*events));
 	if (!events)
 		return failure_errno(machine->failure, "listener", -ENOMEM);
-	*events = (struct events){ *list, machine, space, sink,
-				   arg,	  NULL,	   listener_ops };
+	*events = (struct events){ *list, machine, space,       sink,
+				   arg,   NULL,    listener_ops };
 	*list = events;
 	err = mpl_listener_register(where->as, &events->ops, events,
 				    &events->listener);
@@ -203,6 +205,8 @@ int event_write(void *arg, const struct event *event)
 	FILE *file = arg;
 	char size[24], zone[24];
 
+	if (event->type == EVENT_UNTOLD)
+		return 0;
 	fprintf(file, "ev %u %s", event->space, names[event->type]);
 	if (event->type >= EVENT_EVENTFD_ADD &&
 	    event->type <= EVENT_EVENTFD_DEL)
@@ -213,8 +217,8 @@ int event_write(void *arg, const struct event *event)
 			detail[2]);
 	else if (event->type >= EVENT_REGION_ADD)
 		fprintf(file, " 0x%" PRIx64 " %s %u 0x%" PRIx64 " %d %d",
-			event->start, size_text(size, sizeof(size),
-						event->size),
+			event->start,
+			size_text(size, sizeof(size), event->size),
 			event->region, event->offset, event->readonly,
 			event->nonvolatile);
 	if (event->type == EVENT_LOG_START || event->type == EVENT_LOG_STOP)

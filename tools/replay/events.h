@@ -28,6 +28,8 @@ enum event_type {
 	EVENT_COALESCED_ADD,
 	EVENT_COALESCED_DEL,
 	EVENT_TYPES,
+	/* log_global of a client that the trace does not tell of. */
+	EVENT_UNTOLD = EVENT_TYPES,
 };
 
 struct event {
@@ -40,6 +42,7 @@ struct event {
 	/* log: old and new mask; eventfd: match, data, fd; coalesced: zone */
 	uint64_t detail[3];
 	uint32_t line; /* where it was recorded; 0: ours */
+	bool late;     /* had no counterpart one publication ago */
 };
 
 typedef int (*event_sink)(void *arg, const struct event *event);
@@ -65,7 +68,6 @@ void events_free(struct events *list);
 int event_write(void *arg, const struct event *event);
 
 /* An `ev` line behind "ev".  0 or -1. */
-int event_parse(struct word text, struct event *event,
-		struct failure *failure);
+int event_parse(struct word text, struct event *event, struct failure *failure);
 
 #endif

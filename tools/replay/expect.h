@@ -18,11 +18,11 @@
 
 struct expect_view {
 	uint32_t id;
-	uint32_t users;	   /* address spaces */
+	uint32_t users;    /* address spaces */
 	uint32_t keepers;  /* others that hold it (the demo) */
-	bool listed;	   /* in expect.idle */
-	bool verified;	   /* compared at least once */
-	uint32_t seq;	   /* publication in which it was compared last */
+	bool listed;       /* in expect.idle */
+	bool verified;     /* compared at least once */
+	uint32_t seq;      /* publication in which it was compared last */
 	uint32_t compared; /* address space that it was compared with then */
 	size_t count;
 	struct trace_range ranges[];
@@ -37,7 +37,7 @@ struct expect_doorbells {
 
 struct expect_space {
 	bool alive;
-	struct expect_view *view;	    /* NULL: not told yet */
+	struct expect_view *view;           /* NULL: not told yet */
 	struct expect_doorbells *doorbells; /* NULL: none */
 };
 
@@ -52,8 +52,8 @@ struct expect {
 
 	bool open; /* between `publish` and `end` */
 	struct trace_publish publish;
-	uint32_t seq;	    /* of the last publication */
-	uint32_t new_views; /* `view` records in this publication */
+	uint32_t seq;              /* of the last publication */
+	uint32_t new_views;        /* `view` records in this publication */
 	struct trace_view filling; /* still wants ranges_left; id 0: none */
 	uint32_t ranges_left;
 	struct trace_range *ranges; /* so far */

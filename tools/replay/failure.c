@@ -40,6 +40,11 @@ static const char *meaning(int err)
 	}
 }
 
+int failure_system(struct failure *failure, const char *what, int err)
+{
+	return failure_set(failure, "%s: %s", what, strerror(-err));
+}
+
 int failure_errno(struct failure *failure, const char *what, int err)
 {
 	if (err == -E2BIG)

@@ -20,7 +20,8 @@ struct failure {
 /* Both return -1, so that a caller can return what they return. */
 int failure_set(struct failure *failure, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* "what: strerror(err)" for an err below zero. */
+/* "what: reason" for an error of the library's, or of the system's. */
 int failure_errno(struct failure *failure, const char *what, int err);
+int failure_system(struct failure *failure, const char *what, int err);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#define LATENCY_FINE 4
+#define LATENCY_FINE    4
 #define LATENCY_BUCKETS ((64 - LATENCY_FINE + 1) << LATENCY_FINE)
 
 struct latency {

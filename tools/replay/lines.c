@@ -44,7 +44,7 @@ static ssize_t read_input(struct lines *lines, void *to, size_t max)
 		n = read(lines->fd, to, max);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		failure_errno(lines->failure, "cannot read", -errno);
+		failure_system(lines->failure, "cannot read", -errno);
 	return n;
 }
 
@@ -72,8 +72,8 @@ static int fill_zstd(struct lines *lines)
 			return -1;
 		if (lines->end)
 			break;
-		lines->frame = ZSTD_decompressStream(lines->zstd, &out,
-						     &lines->raw);
+		lines->frame =
+			ZSTD_decompressStream(lines->zstd, &out, &lines->raw);
 		if (ZSTD_isError(lines->frame))
 			return failure_set(lines->failure,
 					   "corrupt zstd data: %s",
@@ -93,8 +93,7 @@ static int fill(struct lines *lines)
 	lines->head = 0;
 	if (lines->tail == LINES_MAX)
 		return failure_set(lines->failure,
-				   "a line is longer than %u bytes",
-				   LINES_MAX);
+				   "a line is longer than %u bytes", LINES_MAX);
 	if (lines->zstd)
 		return fill_zstd(lines);
 	n = read_input(lines, lines->text + lines->tail,
@@ -168,7 +167,7 @@ int lines_open(struct lines **out, const char *path, struct failure *failure)
 		return -1;
 	lines->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (lines->fd < 0) {
-		failure_errno(failure, "cannot open", -errno);
+		failure_system(failure, "cannot open", -errno);
 		lines_close(lines);
 		return -1;
 	}

@@ -135,7 +135,6 @@ int machine_space_new(struct machine *machine)
 	if (err)
 		return failure_errno(machine->failure, "address space", err);
 	machine->spaces_count = id;
-	machine->spaces_live++;
 	machine->announced.id = 0;
 	return note_commit(machine, begin);
 }
@@ -146,13 +145,11 @@ static int destroy_space(struct machine *machine, uint32_t id)
 	int err;
 
 	if (!space)
-		return failure_set(machine->failure, "no address space %u",
-				   id);
+		return failure_set(machine->failure, "no address space %u", id);
 	err = mpl_address_space_free(space->as);
 	if (err)
 		return failure_errno(machine->failure, "as_destroy", err);
 	space->as = NULL;
-	machine->spaces_live--;
 	return 0;
 }
 

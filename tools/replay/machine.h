@@ -21,14 +21,14 @@
 
 struct machine_region {
 	struct mpl_region *region; /* NULL: gone */
-	uint32_t parent;	   /* 0: not attached */
+	uint32_t parent;           /* 0: not attached */
 	uint32_t children;
-	int32_t log;		   /* starts minus stops */
+	int32_t log; /* starts minus stops */
 	uint8_t kind;
 	bool enabled;
-	bool destroyed;		   /* waits for its children to go */
-	bool swapped;		   /* not in the target's byte order */
-	bool unassigned;	   /* the producer's "nothing there" */
+	bool destroyed;  /* waits for its children to go */
+	bool swapped;    /* not in the target's byte order */
+	bool unassigned; /* the producer's "nothing there" */
 };
 
 struct machine_space {
@@ -43,15 +43,15 @@ struct machine {
 	bool big_endian; /* the target */
 
 	struct mpl_txn *pending; /* NULL: nothing recorded since the last */
-	bool changed;		 /* by something that can show in a view */
-	bool lists_changed;	 /* by an ioeventfd */
-	uint32_t depth;		 /* of begin */
+	bool changed;            /* by something that can show in a view */
+	bool lists_changed;      /* by an ioeventfd */
+	uint32_t depth;          /* of begin */
 	bool code_log, global_dirty;
 
 	struct machine_region *regions; /* by id; 0 is unused */
 	size_t regions_count, regions_cap;
 	struct machine_space *spaces; /* by id; 0 is unused */
-	size_t spaces_count, spaces_cap, spaces_live;
+	size_t spaces_count, spaces_cap;
 	struct trace_space announced; /* by as_init; id 0: none */
 	char announced_name[32];
 	struct doorbells doorbells;
@@ -83,8 +83,7 @@ int machine_space_new(struct machine *machine);
 int machine_clear(struct machine *machine);
 
 /* The space of an id, or NULL. */
-struct machine_space *machine_space(const struct machine *machine,
-				    uint32_t id);
+struct machine_space *machine_space(const struct machine *machine, uint32_t id);
 
 /* The trace's id of a region; any thread that holds a reference to it. */
 uint32_t machine_region_id(const struct mpl_region *region);

@@ -72,8 +72,12 @@ static int construct(struct machine *machine, const char *name,
 		     struct mpl_region *target, struct mpl_io_ops *ops,
 		     struct mpl_region **out)
 {
-	/* The sizes of recorded memory may be any: none of it is mapped. */
-	static const struct mpl_ram_config memory = { .unbacked = true };
+	/* The sizes of recorded memory may be any, and may grow: none of it
+	 * is mapped. */
+	static const struct mpl_ram_config memory = {
+		.unbacked = true,
+		.max_size = UINT64_MAX,
+	};
 	struct mpl_plane *plane = machine->plane;
 
 	switch (record->kind) {
@@ -95,8 +99,8 @@ static int construct(struct machine *machine, const char *name,
 		return mpl_region_new_ram_device(plane, name, record->size,
 						 &memory, out);
 	case MPL_ALIAS:
-		return mpl_region_new_alias(plane, name, target,
-					    record->offset, record->size, out);
+		return mpl_region_new_alias(plane, name, target, record->offset,
+					    record->size, out);
 	case MPL_IOMMU:
 		return mpl_region_new_iommu(plane, name, record->size, out);
 	}
@@ -190,8 +194,8 @@ int machine_region_new(struct machine *machine,
 		.region = region,
 		.kind = record->kind,
 		.enabled = true,
-		.swapped = is_big(machine, record->endian) !=
-			   machine->big_endian,
+		.swapped =
+			is_big(machine, record->endian) != machine->big_endian,
 		.unassigned = record->kind == MPL_IO &&
 			      record->size == UINT64_MAX &&
 			      word_is(record->name, "-"),

@@ -146,8 +146,7 @@ static int set(struct machine *machine, enum record_type type,
 		set_log(machine, entry, record->value);
 		break;
 	case REC_MIGRATABLE:
-		mpl_log_take_part(tx, region, MPL_LOG_MIGRATION,
-				  record->value);
+		mpl_log_take_part(tx, region, MPL_LOG_MIGRATION, record->value);
 		break;
 	case REC_ADD_COALESCING:
 		mpl_coalescing_add(tx, region, record->value, record->size);
@@ -189,8 +188,8 @@ static int ioeventfd(struct machine *machine, enum record_type type,
 	struct machine_region *entry = machine_region(machine, record->region);
 	struct mpl_ioeventfd what = {
 		.offset = record->address,
-		.data = machine_swap_data(machine, record->region,
-					  record->data, record->size),
+		.data = machine_swap_data(machine, record->region, record->data,
+					  record->size),
 		.size = record->size,
 		.match = record->match,
 	};

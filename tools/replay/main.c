@@ -80,8 +80,8 @@ static int verify(const struct args *args, struct failure *failure)
 		log = fopen(args->listener_log, "w");
 		if (!log) {
 			failure->file = args->listener_log;
-			status = failure_errno(failure, "cannot write",
-					       -errno);
+			status =
+				failure_system(failure, "cannot write", -errno);
 			goto out;
 		}
 	}
@@ -89,7 +89,7 @@ static int verify(const struct args *args, struct failure *failure)
 			     failure);
 	if (log && fclose(log) && status >= 0) {
 		failure->file = args->listener_log;
-		status = failure_errno(failure, "cannot write", -errno);
+		status = failure_system(failure, "cannot write", -errno);
 	}
 out:
 	accesses_free(&accesses);

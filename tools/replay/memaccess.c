@@ -12,7 +12,6 @@
 static int parse(const char *line, size_t len, struct access *access,
 		 struct failure *failure)
 {
-	/* A blank in front makes the first field like all others. */
 	struct cursor c = { line, line + len, NULL };
 	bool negative;
 
@@ -57,8 +56,8 @@ static int load(struct accesses *accesses, struct lines *lines,
 						   "\"memaccess 1\"");
 			continue;
 		}
-		if (!len || *line == '#' || word_is((struct word){ line, len },
-						    "eof"))
+		if (!len || *line == '#' ||
+		    word_is((struct word){ line, len }, "eof"))
 			continue;
 		if (parse(line, len, &access, failure))
 			return -1;

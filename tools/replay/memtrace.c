@@ -135,7 +135,7 @@ static void parse_publish(struct cursor *c, struct record *r)
 	r->publish.render = field_decimal(c, UINT64_MAX);
 	r->publish.apply = field_decimal(c, UINT64_MAX);
 	field_decimal(c, UINT64_MAX);
-	r->publish.spaces = field_id(c);
+	field_id(c);
 	if (word_is(kind, "topology"))
 		r->publish.kind = PUBLISH_TOPOLOGY;
 	else if (word_is(kind, "ioeventfd"))
@@ -256,10 +256,9 @@ int memtrace_parse(const char *line, size_t len, struct record *record,
 	if (!cursor.wrong && !field_ends(&cursor))
 		cursor.wrong = "unexpected characters";
 	if (cursor.wrong)
-		return failure_set(failure, "%s, field %d: %s",
-				   grammars[i].name,
-				   memtrace_field(line, cursor.at),
-				   cursor.wrong);
+		return failure_set(
+			failure, "%s, field %d: %s", grammars[i].name,
+			memtrace_field(line, cursor.at), cursor.wrong);
 	return 0;
 }
 
@@ -272,8 +271,7 @@ int memtrace_field(const char *line, const char *at)
 	return field;
 }
 
-int memtrace_check_header(const char *line, size_t len,
-			  struct failure *failure)
+int memtrace_check_header(const char *line, size_t len, struct failure *failure)
 {
 	if (!word_is((struct word){ line, len }, "memtrace 1"))
 		return failure_set(failure,

@@ -54,7 +54,7 @@ enum trace_endian { TRACE_NATIVE, TRACE_LITTLE, TRACE_BIG };
 struct trace_region {
 	uint32_t id;
 	enum mpl_region_kind kind;
-	uint64_t size; /* as the library's: UINT64_MAX is 2^64 */
+	uint64_t size;    /* as the library's: UINT64_MAX is 2^64 */
 	struct word name; /* as written */
 	bool readonly, nonvolatile;
 	uint32_t target;
@@ -98,7 +98,6 @@ struct trace_publish {
 	uint32_t seq;
 	enum publish_kind kind;
 	uint64_t render, apply;
-	uint32_t spaces;
 };
 
 struct trace_view {

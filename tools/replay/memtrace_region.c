@@ -7,10 +7,14 @@ static const struct {
 	const char *name;
 	enum mpl_region_kind kind;
 } kinds[] = {
-	{ "container", MPL_CONTAINER },	  { "io", MPL_IO },
-	{ "ram", MPL_RAM },		  { "rom", MPL_ROM },
-	{ "ram_device", MPL_RAM_DEVICE }, { "romd", MPL_ROM_DEVICE },
-	{ "alias", MPL_ALIAS },		  { "iommu", MPL_IOMMU },
+	{ "container", MPL_CONTAINER },
+	{ "io", MPL_IO },
+	{ "ram", MPL_RAM },
+	{ "rom", MPL_ROM },
+	{ "ram_device", MPL_RAM_DEVICE },
+	{ "romd", MPL_ROM_DEVICE },
+	{ "alias", MPL_ALIAS },
+	{ "iommu", MPL_IOMMU },
 };
 
 static enum mpl_region_kind parse_kind(struct cursor *cursor)
@@ -54,7 +58,7 @@ static unsigned int split_numbers(struct word word, unsigned int *to,
 /* The library knows powers of two up to 8. */
 static uint8_t access_size(unsigned int size)
 {
-	return size >= 8 ? 8 : size >= 4 ? 4 : size;
+	return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : size;
 }
 
 /*

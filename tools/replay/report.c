@@ -52,7 +52,8 @@ void report_verify_json(FILE *out, struct verify_result *result)
 		", \"mismatches\": %" PRIu64
 		", \"commits\": %zu, \"commit_ns\": {\"p50\": %" PRIu64
 		", \"p99\": %" PRIu64 ", \"max\": %" PRIu64
-		", \"total\": %" PRIu64 "}, \"recorded_commit_ns_total\": %" PRIu64
+		", \"total\": %" PRIu64
+		"}, \"recorded_commit_ns_total\": %" PRIu64
 		", \"rss_peak_bytes\": %" PRIu64 "}\n",
 		result->publications, result->views, result->ranges,
 		result->accesses, result->mismatches, result->commits,
@@ -65,8 +66,9 @@ static void report_details(FILE *out, struct verify_result *result)
 	struct spread commit = spread_of(result->commit_ns, result->commits);
 
 	fprintf(out,
-		"excluded: %" PRIu64 " accesses in an unknown address space, %"
-		PRIu64 " through an iommu region\n",
+		"excluded: %" PRIu64
+		" accesses in an unknown address space, %" PRIu64
+		" through an iommu region\n",
 		result->excluded_unknown, result->excluded_iommu);
 	fprintf(out,
 		"ioeventfds compared: %" PRIu64 "; address spaces compared a "

@@ -111,12 +111,12 @@ static int end_publication(struct loader *loader, const struct record *end)
 	loader->differs = false;
 	script->states[next] = script->own[script->own_count - 1];
 	script->publications = next;
-	script->recorded_ns += loader->expect.publish.render +
-			       loader->expect.publish.apply;
+	script->recorded_ns +=
+		loader->expect.publish.render + loader->expect.publish.apply;
 	step.publish = loader->expect.publish;
 	expect_done(&loader->expect);
-	loader->done = next == loader->limit ||
-		       script->ranges > SCRIPT_RANGES_MAX;
+	loader->done =
+		next == loader->limit || script->ranges > SCRIPT_RANGES_MAX;
 	return add_step(loader, &step);
 }
 

@@ -11,7 +11,7 @@
 #include "memaccess.h"
 #include "memtrace.h"
 
-#define SCRIPT_TARGETS_MAX 4096
+#define SCRIPT_TARGETS_MAX  4096
 #define SCRIPT_PUBLICATIONS 3000 /* by default */
 /* Recorded ranges that are kept, 40 bytes each; then loading stops. */
 #define SCRIPT_RANGES_MAX (4u << 20)

@@ -23,7 +23,7 @@ struct verify_options {
 	bool strict;
 	bool progress;
 	FILE *listener_log; /* NULL: none */
-	FILE *say;	    /* mismatches and warnings; NULL: nowhere */
+	FILE *say;          /* mismatches and warnings; NULL: nowhere */
 	uint32_t say_max;   /* mismatches told in full */
 };
 
@@ -33,7 +33,7 @@ struct verify_result {
 	uint64_t doorbells; /* entries of ioeventfd lists compared */
 	uint64_t deferred;  /* spaces compared only one publication later */
 	uint64_t events;    /* compared with recorded ones */
-	uint64_t nops;	    /* recorded ones found to be true */
+	uint64_t nops;      /* recorded ones found to be true */
 	uint64_t recorded_ns;
 	uint64_t *commit_ns; /* the caller's to free */
 	size_t commits;
@@ -49,8 +49,8 @@ struct verify {
 	struct mpl_reader *reader; /* for the accesses; offline between */
 	struct events *listeners;  /* one per address space that has some */
 	struct evcompare evcompare;
-	bool stale;  /* shows more than the producer has published */
-	bool at_eof; /* the trace's own eof */
+	bool stale;            /* shows more than the producer has published */
+	bool at_eof;           /* the trace's own eof */
 	uint64_t begun, shown; /* seconds, for the progress line */
 	struct trace_ioeventfd *doorbells; /* work space for comparing */
 	size_t doorbells_count, doorbells_cap;

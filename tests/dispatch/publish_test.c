@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "dispatch/publish.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dispatch/retire.h"
+#include "tests/support/bed.h"
+
+static void test_copy(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_snapshot *old;
+	struct mpl_snapshot *copy;
+
+	bed_io(bed, 0, 0, 0xfff, bed->plain);
+	old = bed->dp.published;
+	copy = mpl_snapshot_new(&bed->dp, old->generation + 5, 0);
+	assert_non_null(copy);
+	assert_true(copy->generation == old->generation + 5);
+	assert_int_equal(copy->slots, old->slots);
+	assert_int_equal(copy->views, old->views);
+	assert_ptr_equal(copy->view_of, old->view_of);
+	assert_memory_equal(copy->root, old->root,
+			    old->views * sizeof(old->root[0]));
+	mpl_snapshot_drop(copy);
+	mpl_snapshot_drop(NULL);
+}
+
+/* Roots that are new are empty, with stamps that nothing else has. */
+static void test_more_views(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_snapshot *copy = mpl_snapshot_new(&bed->dp, 9, 20);
+
+	assert_non_null(copy);
+	assert_int_equal(copy->views, 20);
+	for (uint32_t i = 0; i < 20; i++) {
+		assert_int_equal(copy->root[i].entry, MPL_ENTRY_EMPTY);
+		assert_int_not_equal(copy->root[i].stamp, UINT64_MAX);
+		for (uint32_t j = 0; j < i; j++)
+			assert_true(copy->root[i].stamp != copy->root[j].stamp);
+	}
+	mpl_snapshot_drop(copy);
+	assert_true(mpl_snapshot_bytes(20) >=
+		    sizeof(*copy) + 20 * sizeof(copy->root[0]));
+}
+
+static void test_view_table(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_snapshot *old = bed->dp.published;
+	uint32_t *table = mpl_view_table_new(old, BED_SPACES + 3);
+
+	assert_non_null(table);
+	assert_memory_equal(table, old->view_of, BED_SPACES * sizeof(*table));
+	for (uint32_t i = BED_SPACES; i < BED_SPACES + 3; i++)
+		assert_int_equal(table[i], 0);
+	free(table);
+	table = mpl_view_table_new(old, 1); /* fewer */
+	assert_non_null(table);
+	assert_int_equal(table[0], old->view_of[0]);
+	free(table);
+}
+
+static void test_stamps(void **state)
+{
+	struct bed *bed = *state;
+	uint64_t last = bed->dp.stamp;
+
+	for (int i = 0; i < 1000; i++) {
+		uint64_t stamp = mpl_stamp_new(&bed->dp);
+
+		assert_true(stamp > last);
+		last = stamp;
+	}
+	for (uint32_t i = 0; i < bed->dp.published->views; i++)
+		assert_true(bed->dp.published->root[i].stamp < last);
+}
+
+static void test_publish(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_snapshot *before = bed->dp.published;
+	struct mpl_snapshot *snapshot, *old;
+
+	snapshot = mpl_snapshot_new(&bed->dp, before->generation + 1, 0);
+	assert_non_null(snapshot);
+	assert_ptr_equal(mpl_reader_snapshot(bed->reader), before);
+	old = mpl_publish(&bed->dp, snapshot);
+	assert_ptr_equal(old, before);
+	assert_ptr_equal(bed->dp.published, snapshot);
+	assert_ptr_equal(mpl_reader_snapshot(bed->reader), snapshot);
+	assert_true(bed->dp.generation == snapshot->generation);
+	mpl_snapshot_drop(old);
+}
+
+/*
+ * Writer: publishes snapshots in which generation, stamps and the map agree.
+ * Reader: whatever snapshot it gets is one of these, whole.
+ */
+enum { ROUNDS = 3000 };
+
+struct watcher {
+	struct bed *bed;
+	bool done;
+	unsigned int wrong;
+	uint64_t seen;
+};
+
+static void *watch(void *arg)
+{
+	struct watcher *watcher = arg;
+	struct mpl_reader_state *reader;
+	uint64_t last = 0;
+
+	if (mpl_reader_add(&watcher->bed->dp, false, &reader)) {
+		__atomic_store_n(&watcher->wrong, 1, __ATOMIC_RELAXED);
+		return NULL;
+	}
+	mpl_reader_online(&reader->pub);
+	while (!__atomic_load_n(&watcher->done, __ATOMIC_ACQUIRE)) {
+		const struct mpl_snapshot *snapshot =
+			mpl_reader_snapshot(&reader->pub);
+		uint64_t generation = snapshot->generation;
+		const struct mpl_section *section = mpl_walk(
+			&reader->pub, snapshot->root[1].entry, 0x1000);
+
+		if (generation < last)
+			watcher->wrong++;
+		/* Each round's section carries its round in `offset`. */
+		if (section->offset && section->offset != generation)
+			watcher->wrong++;
+		watcher->seen += generation != last;
+		last = generation;
+		mpl_reader_quiescent(&reader->pub);
+	}
+	mpl_reader_unregister(&reader->pub);
+	return NULL;
+}
+
+static void test_readers_see_whole_snapshots(void **state)
+{
+	struct bed *bed = *state;
+	struct watcher watcher = { .bed = bed };
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, watch, &watcher), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		if (bed_find(bed, 0, 0x1000))
+			bed_take(bed, 0, 0x1000);
+		bed_put(bed, 0, &(struct mpl_section){
+			.start = 0x1000,
+			.span = 0xfff,
+			.offset = bed->dp.published->generation + 1,
+		});
+		if (i % 2)
+			bed_put(bed, 0, &(struct mpl_section){
+				.start = 0x100000 + (uint64_t)i * 16,
+				.span = 15,
+			});
+		bed_commit(bed);
+		bed_settle(bed);
+	}
+	__atomic_store_n(&watcher.done, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	assert_int_equal(watcher.wrong, 0);
+	assert_true(watcher.seen > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BED_TEST(test_copy),
+		BED_TEST(test_more_views),
+		BED_TEST(test_view_table),
+		BED_TEST(test_stamps),
+		BED_TEST(test_publish),
+		BED_TEST(test_readers_see_whole_snapshots),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
