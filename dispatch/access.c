@@ -20,14 +20,12 @@ static uint64_t hole(const struct mpl_reader *reader, uint32_t entry,
 	const struct mpl_section *section;
 	uint64_t last = UINT64_MAX;
 
-	while ((entry & MPL_ENTRY_SHIFT_MASK) != MPL_ENTRY_SECTION) {
-		unsigned int shift = entry & MPL_ENTRY_SHIFT_MASK;
-		uint32_t slot = (gpa >> shift) & (MPL_NODE_ENTRIES - 1);
-
-		last = gpa | ((UINT64_C(1) << shift) - 1);
-		entry = reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) | slot];
+	while (!mpl_entry_is_section(entry)) {
+		last = gpa | ((UINT64_C(1) << (entry & MPL_ENTRY_SHIFT_MASK)) -
+			      1);
+		entry = mpl_entry_below(reader, entry, gpa);
 	}
-	section = &reader->sections[entry >> MPL_NODE_BITS];
+	section = &reader->sections[entry >> MPL_ENTRY_BITS];
 	/* The walk sees a newer map, where the hole has been filled. */
 	if (section != reader->sections && mpl_section_covers(section, gpa))
 		return 1;

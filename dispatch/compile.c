@@ -33,7 +33,7 @@ static unsigned int entry_shift(uint32_t entry)
 
 static uint32_t entry_index(uint32_t entry)
 {
-	return entry >> MPL_NODE_BITS;
+	return entry >> MPL_ENTRY_BITS;
 }
 
 static bool is_section(uint32_t entry)
@@ -73,17 +73,6 @@ static struct block slot_block(struct block node, unsigned int shift,
 		.base = node.base + ((uint64_t)slot << shift),
 		.bits = shift,
 	};
-}
-
-/* The greatest shift on the grid that tells `low` and `high` apart. */
-static unsigned int common_shift(uint64_t low, uint64_t high)
-{
-	unsigned int top;
-
-	if (low == high)
-		return 0;
-	top = 63 - (unsigned int)__builtin_clzll(low ^ high);
-	return top / MPL_NODE_BITS * MPL_NODE_BITS;
 }
 
 void mpl_compile_begin(struct mpl_compile *compile, struct mpl_data_plane *dp,
@@ -130,7 +119,7 @@ static int new_node(struct mpl_compile *compile, uint64_t base, uint32_t *index)
 static int new_empty_node(struct mpl_compile *compile, uint64_t low,
 			  uint64_t high, uint32_t *entry)
 {
-	unsigned int shift = common_shift(low, high);
+	unsigned int shift = mpl_common_shift(low, high);
 	uint64_t mask = shift >= TOP_SHIFT ?
 				0 :
 				~((UINT64_C(1) << (shift + MPL_NODE_BITS)) - 1);
@@ -143,7 +132,7 @@ static int new_empty_node(struct mpl_compile *compile, uint64_t low,
 	node = node_at(compile, index);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++)
 		node[i] = MPL_ENTRY_EMPTY;
-	*entry = index << MPL_NODE_BITS | shift;
+	*entry = index << MPL_ENTRY_BITS | shift;
 	return 0;
 }
 
@@ -163,7 +152,7 @@ static int own_node(struct mpl_compile *compile, uint32_t *entry)
 		return err;
 	memcpy(node_at(compile, copy), node_at(compile, index),
 	       MPL_NODE_ENTRIES * sizeof(uint32_t));
-	*entry = copy << MPL_NODE_BITS | entry_shift(*entry);
+	*entry = copy << MPL_ENTRY_BITS | entry_shift(*entry);
 	return 0;
 }
 

@@ -42,7 +42,18 @@ struct mpl_compile {
 /* An entry that names section `index`; 0 is the empty map. */
 static inline uint32_t mpl_entry_section(uint32_t index)
 {
-	return index << MPL_NODE_BITS | MPL_ENTRY_SECTION;
+	return index << MPL_ENTRY_BITS | MPL_ENTRY_SECTION;
+}
+
+/* The greatest shift on the grid that tells two addresses apart. */
+static inline unsigned int mpl_common_shift(uint64_t low, uint64_t high)
+{
+	unsigned int top;
+
+	if (low == high)
+		return 0;
+	top = 63 - (unsigned int)__builtin_clzll(low ^ high);
+	return top / MPL_NODE_BITS * MPL_NODE_BITS;
 }
 
 #define MPL_ENTRY_EMPTY MPL_ENTRY_SECTION

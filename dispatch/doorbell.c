@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ int mpl_eventfd_new(int fd, struct mpl_eventfd **out)
 		free(event);
 		return err;
 	}
+	event->blocking = !(fcntl(event->fd, F_GETFL) & O_NONBLOCK);
 	*out = event;
 	return 0;
 }
@@ -201,10 +203,14 @@ const struct mpl_doorbell *mpl_doorbell_find(const struct mpl_doorbells *table,
 
 void mpl_doorbell_ring(const struct mpl_doorbell *doorbell)
 {
+	const struct mpl_eventfd *event = doorbell->event;
+	struct pollfd room = { .fd = event->fd, .events = POLLOUT };
 	uint64_t one = 1;
 
-	/* EAGAIN: the counter is full, so that it is signalled anyway. */
-	while (write(doorbell->event->fd, &one, sizeof(one)) < 0 &&
+	/* A counter that is full is signalled already: do not wait for room. */
+	if (event->blocking && poll(&room, 1, 0) != 1)
+		return;
+	while (write(event->fd, &one, sizeof(one)) < 0 &&
 	       errno == EINTR)
 		;
 }

@@ -14,6 +14,7 @@ struct mpl_eventfd {
 	uint32_t refs;
 	int fd;
 	int caller_fd;
+	bool blocking; /* its file description, which the caller shares */
 };
 
 struct mpl_doorbell {

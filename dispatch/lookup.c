@@ -8,7 +8,9 @@ _Static_assert(offsetof(struct mpl_section, host) == 16, "layout");
 _Static_assert(offsetof(struct mpl_section, flags) == 56, "layout");
 _Static_assert(offsetof(struct mpl_reader, last_as) == 40, "layout");
 _Static_assert(1 << MPL_NODE_BITS == MPL_NODE_ENTRIES, "layout");
-_Static_assert(MPL_NODE_BITS + MPL_INDEX_BITS == 32, "an entry is 32 bits");
+_Static_assert(MPL_ENTRY_BITS + MPL_INDEX_BITS == 32, "an entry is 32 bits");
+_Static_assert(MPL_ENTRY_BITS == MPL_NODE_BITS,
+	       "mpl_entry_below() puts index and slot side by side");
 
 /* A region begins with its device (asserted in lib/region.c). */
 struct mpl_region *mpl_section_region(const struct mpl_section *section)

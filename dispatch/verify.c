@@ -6,12 +6,11 @@
 #include "dispatch/compile.h"
 #include "dispatch/section.h"
 
-struct tally {
+/* What is being compared. */
+struct check {
 	const struct mpl_data_plane *dp;
 	const uint32_t *sections;
 	size_t count;
-	size_t next; /* position in sections that the walk expects next */
-	bool wrong;
 };
 
 static const struct mpl_section *find(const struct mpl_data_plane *dp,
@@ -34,74 +33,132 @@ static int complain(const struct mpl_data_plane *dp, const char *what,
 	return -EUCLEAN;
 }
 
+static int check_order(const struct mpl_data_plane *dp,
+		       const uint32_t *sections, size_t count)
+{
+	for (size_t i = 1; i < count; i++) {
+		const struct mpl_section *at = mpl_section_at(dp, sections[i]);
+
+		if (mpl_section_last(mpl_section_at(dp, sections[i - 1])) >=
+		    at->start)
+			return complain(dp, "sections overlap", at->start);
+	}
+	return 0;
+}
+
+/* As a reader finds them. */
 static int check_lookups(const struct mpl_data_plane *dp, uint32_t root,
 			 const uint32_t *sections, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct mpl_section *at = mpl_section_at(dp, sections[i]);
-		uint64_t last = mpl_section_last(at);
-		const struct mpl_section *before =
-			i ? mpl_section_at(dp, sections[i - 1]) : NULL;
 
-		if (before && mpl_section_last(before) >= at->start)
-			return complain(dp, "sections overlap", at->start);
 		if (find(dp, root, at->start) != at ||
-		    find(dp, root, last) != at ||
+		    find(dp, root, mpl_section_last(at)) != at ||
 		    find(dp, root, at->start + at->span / 2) != at)
 			return complain(dp, "section not found", at->start);
-		if (at->start &&
-		    (!before || mpl_section_last(before) != at->start - 1) &&
-		    find(dp, root, at->start - 1)->id)
-			return complain(dp, "something below", at->start);
-		if (last != UINT64_MAX && i + 1 == count &&
-		    find(dp, root, last + 1)->id)
-			return complain(dp, "something above", last);
 	}
 	return 0;
 }
 
-/* Leaves of a canonical map appear in the order of the sections. */
-static void walk(struct tally *tally, uint32_t entry)
+/* The first section that reaches `gpa` or lies above it. */
+static size_t first_from(const struct check *check, uint64_t gpa)
 {
-	uint32_t index = entry >> MPL_NODE_BITS;
-	const uint32_t *node;
-	uint32_t found = MPL_ENTRY_EMPTY;
-	unsigned int distinct = 0;
+	size_t low = 0, high = check->count;
 
-	if (entry == MPL_ENTRY_EMPTY)
-		return;
-	if ((entry & MPL_ENTRY_SHIFT_MASK) == MPL_ENTRY_SECTION) {
-		if (tally->next && tally->sections[tally->next - 1] == index)
-			return;
-		if (tally->next == tally->count ||
-		    tally->sections[tally->next] != index)
-			tally->wrong = true;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (mpl_section_last(mpl_section_at(
+			    check->dp, check->sections[middle])) < gpa)
+			low = middle + 1;
 		else
-			tally->next++;
-		return;
+			high = middle;
 	}
-	node = mpl_arena_at(&tally->dp->nodes, index);
-	for (unsigned int i = 0; i < MPL_NODE_ENTRIES && !tally->wrong; i++) {
-		if (node[i] != MPL_ENTRY_EMPTY && node[i] != found) {
-			found = node[i];
-			distinct++;
-		}
-		walk(tally, node[i]);
+	return low;
+}
+
+static int check_entry(const struct check *check, uint32_t entry,
+		       uint64_t base, uint64_t last);
+
+/* A node must divide just the block that its sections need. */
+static int check_node(const struct check *check, uint32_t entry, uint64_t low,
+		      uint64_t high)
+{
+	const struct mpl_data_plane *dp = check->dp;
+	uint32_t index = entry >> MPL_ENTRY_BITS;
+	unsigned int shift = mpl_common_shift(low, high);
+	uint64_t span = (UINT64_C(1) << shift) - 1;
+	const struct mpl_node_note *note;
+	const uint32_t *node;
+
+	if ((entry & MPL_ENTRY_SHIFT_MASK) != shift || !index ||
+	    index >= dp->nodes.count)
+		return complain(dp, "not the node that is needed", low);
+	note = mpl_arena_at(&dp->notes, index);
+	node = mpl_arena_at(&dp->nodes, index);
+	if (low - note->base > span + span * (MPL_NODE_ENTRIES - 1) +
+				       (MPL_NODE_ENTRIES - 1))
+		return complain(dp, "node notes a wrong block", low);
+	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++) {
+		uint64_t base = note->base + ((uint64_t)i << shift);
+		int err;
+
+		/* The topmost node has more entries than there are bits. */
+		if (base < note->base || (i && base == note->base))
+			break;
+		err = check_entry(check, node[i], base, base + span);
+		if (err)
+			return err;
 	}
-	if (distinct < 2)
-		tally->wrong = true;
+	return 0;
+}
+
+/* The entry of the block [base, last], by the rules of canonical form. */
+static int check_entry(const struct check *check, uint32_t entry,
+		       uint64_t base, uint64_t last)
+{
+	const struct mpl_data_plane *dp = check->dp;
+	size_t from = first_from(check, base);
+	size_t to = from;
+	const struct mpl_section *first, *final;
+
+	while (to < check->count && to < from + 2 &&
+	       mpl_section_at(dp, check->sections[to])->start <= last)
+		to++;
+	if (to == from)
+		return entry == MPL_ENTRY_EMPTY ?
+			       0 :
+			       complain(dp, "something where nothing is", base);
+	if (to == from + 1)
+		return entry == mpl_entry_section(check->sections[from]) ?
+			       0 :
+			       complain(dp, "not the only section", base);
+	to = first_from(check, last);
+	if (to == check->count ||
+	    mpl_section_at(dp, check->sections[to])->start > last)
+		to--;
+	first = mpl_section_at(dp, check->sections[from]);
+	final = mpl_section_at(dp, check->sections[to]);
+	return check_node(check, entry,
+			  first->start > base ? first->start : base,
+			  mpl_section_last(final) < last ?
+				  mpl_section_last(final) :
+				  last);
 }
 
 int mpl_verify_map(const struct mpl_data_plane *dp, uint32_t root,
 		   const uint32_t *sections, size_t count)
 {
-	struct tally tally = { .dp = dp, .sections = sections, .count = count };
-	int err = check_lookups(dp, root, sections, count);
+	const struct check check = {
+		.dp = dp,
+		.sections = sections,
+		.count = count,
+	};
+	int err = check_order(dp, sections, count);
 
-	if (err)
-		return err;
-	walk(&tally, root);
-	if (tally.wrong || tally.next != count)
-		return complain(dp, "map is not canonical", 0);
-	return 0;
+	/* The structure first: in a broken one a walk might not end. */
+	if (!err)
+		err = check_entry(&check, root, 0, UINT64_MAX);
+	return err ? err : check_lookups(dp, root, sections, count);
 }

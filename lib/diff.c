@@ -120,6 +120,28 @@ static int compare_spans(const void *a, const void *b)
 }
 
 /*
+ * So many marks that rendering all between them is cheaper than looking at
+ * each become one.
+ */
+static void join_many_marks(struct mpl_view *view)
+{
+	struct mpl_spans *marks = &view->marks;
+	struct mpl_span all;
+
+	if (marks->count < 16 || marks->count < view->count / 16)
+		return;
+	all = marks->items[0];
+	for (size_t i = 1; i < marks->count; i++) {
+		if (marks->items[i].start < all.start)
+			all.start = marks->items[i].start;
+		if (marks->items[i].last > all.last)
+			all.last = marks->items[i].last;
+	}
+	marks->items[0] = all;
+	marks->count = 1;
+}
+
+/*
  * Sort the marks and join those that overlap or meet.  A mark that cuts or touches a
  * range which must not merge takes the whole of it: what is rendered there may
  * be one range with it, and could not be joined later.
@@ -129,6 +151,7 @@ static void tidy_marks(struct mpl_view *view)
 	struct mpl_spans *marks = &view->marks;
 	size_t count = 0;
 
+	join_many_marks(view);
 	for (size_t i = 0; i < marks->count; i++) {
 		struct mpl_span *mark = &marks->items[i];
 		const struct mpl_range *low = mpl_view_at_or_below(
@@ -312,16 +335,6 @@ static bool hang_together(const struct mpl_view *view,
 	return range && range->flat.last >= high->start - 1;
 }
 
-static void put_into_view(struct mpl_view *view)
-{
-	for (size_t i = 0; i < view->changes.count; i++)
-		if (view->changes.items[i].before)
-			mpl_view_remove(view, view->changes.items[i].before);
-	for (size_t i = 0; i < view->changes.count; i++)
-		if (view->changes.items[i].after)
-			mpl_view_insert(view, view->changes.items[i].after);
-}
-
 int mpl_diff_view(struct mpl_commit *commit, struct mpl_view *view)
 {
 	struct drafts drafts = { 0 };
@@ -348,7 +361,7 @@ int mpl_diff_view(struct mpl_commit *commit, struct mpl_view *view)
 		view->changes.count = 0;
 		return err;
 	}
-	put_into_view(view);
+	mpl_view_apply(view, &view->changes);
 	return 0;
 }
 

@@ -82,6 +82,65 @@ void mpl_view_remove(struct mpl_view *view, struct mpl_range *range)
 	view->count--;
 }
 
+static struct mpl_interval *next_node(void *arg)
+{
+	struct mpl_link **link = arg;
+	struct mpl_range *range = MPL_OF(*link, struct mpl_range, link);
+
+	*link = (*link)->next;
+	return &range->node;
+}
+
+/* Merge into the list, and make a new tree of it. */
+static void apply_to_all(struct mpl_view *view,
+			 const struct mpl_changes *changes)
+{
+	struct mpl_link *at = view->ranges.next;
+
+	for (size_t i = 0; i < changes->count; i++) {
+		struct mpl_range *after = changes->items[i].after;
+
+		if (!after)
+			continue;
+		while (at != &view->ranges &&
+		       MPL_OF(at, struct mpl_range, link)->flat.start <
+			       after->flat.start)
+			at = at->next;
+		after->node.start = after->flat.start;
+		after->node.last = after->flat.last;
+		mpl_list_insert(at->prev, &after->link);
+		view->count++;
+	}
+	at = view->ranges.next;
+	mpl_interval_build(&view->tree, view->count, next_node, &at);
+}
+
+void mpl_view_apply(struct mpl_view *view, const struct mpl_changes *changes)
+{
+	/* A tree operation costs some 16 steps of a list. */
+	bool most = changes->count > 16 && changes->count > view->count / 16;
+
+	for (size_t i = 0; i < changes->count; i++) {
+		struct mpl_range *before = changes->items[i].before;
+
+		if (!before)
+			continue;
+		if (!most) {
+			mpl_view_remove(view, before);
+			continue;
+		}
+		mpl_list_remove(&before->link);
+		view->count--;
+	}
+	if (most) {
+		apply_to_all(view, changes);
+		return;
+	}
+	for (size_t i = 0; i < changes->count; i++)
+		if (changes->items[i].after)
+			mpl_view_insert(view, changes->items[i].after);
+}
+
 struct mpl_range *mpl_view_at_or_below(const struct mpl_view *view,
 				       uint64_t gpa)
 {

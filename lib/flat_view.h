@@ -78,6 +78,12 @@ void mpl_view_free(struct mpl_plane *plane, struct mpl_view *view);
 void mpl_view_insert(struct mpl_view *view, struct mpl_range *range);
 void mpl_view_remove(struct mpl_view *view, struct mpl_range *range);
 
+/*
+ * Many at once: take the `before` of each change out and put its `after` in.
+ * Costs O(changes x log(ranges)), or O(ranges) if that is less.
+ */
+void mpl_view_apply(struct mpl_view *view, const struct mpl_changes *changes);
+
 /* The range that covers `gpa`, or the nearest below it, or NULL. */
 struct mpl_range *mpl_view_at_or_below(const struct mpl_view *view,
 				       uint64_t gpa);

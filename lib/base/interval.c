@@ -92,6 +92,28 @@ void mpl_interval_insert(struct mpl_interval_tree *tree,
 	tree->root = insert(tree->root, node);
 }
 
+static struct mpl_interval *build(size_t count,
+				  struct mpl_interval *(*next)(void *arg),
+				  void *arg)
+{
+	struct mpl_interval *left, *node;
+
+	if (!count)
+		return NULL;
+	left = build(count / 2, next, arg);
+	node = next(arg);
+	node->left = left;
+	node->right = build(count - count / 2 - 1, next, arg);
+	update(node);
+	return node;
+}
+
+void mpl_interval_build(struct mpl_interval_tree *tree, size_t count,
+			struct mpl_interval *(*next)(void *arg), void *arg)
+{
+	tree->root = build(count, next, arg);
+}
+
 /* Take the leftmost node out of a subtree: *least. */
 static struct mpl_interval *take_least(struct mpl_interval *at,
 				       struct mpl_interval **least)

@@ -43,6 +43,13 @@ void mpl_interval_insert(struct mpl_interval_tree *tree,
 void mpl_interval_remove(struct mpl_interval_tree *tree,
 			 struct mpl_interval *node);
 
+/*
+ * Make a tree of `count` nodes that `next` hands out in ascending order, in
+ * linear time; what was in the tree before is forgotten.
+ */
+void mpl_interval_build(struct mpl_interval_tree *tree, size_t count,
+			struct mpl_interval *(*next)(void *arg), void *arg);
+
 /* The overlapping node with the least start, or NULL. */
 struct mpl_interval *mpl_interval_first(const struct mpl_interval_tree *tree,
 					uint64_t start, uint64_t last);

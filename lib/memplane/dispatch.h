@@ -44,6 +44,7 @@ extern "C" {
 
 #define MPL_NODE_BITS 6
 #define MPL_NODE_ENTRIES 64
+#define MPL_ENTRY_BITS 6 /* below the index */
 #define MPL_ENTRY_SHIFT_MASK 63u
 #define MPL_ENTRY_SECTION 63u /* this shift marks a section */
 
@@ -124,6 +125,22 @@ struct mpl_reader {
 	struct mpl_cache_slot cache[MPL_CACHE_SLOTS];
 };
 
+static inline bool mpl_entry_is_section(uint32_t entry)
+{
+	return (entry & MPL_ENTRY_SHIFT_MASK) == MPL_ENTRY_SECTION;
+}
+
+/* From the entry of a node to that of the child which holds `gpa`. */
+static inline uint32_t mpl_entry_below(const struct mpl_reader *reader,
+				       uint32_t entry, uint64_t gpa)
+{
+	uint32_t slot = (gpa >> (entry & MPL_ENTRY_SHIFT_MASK)) &
+			(MPL_NODE_ENTRIES - 1);
+
+	/* Index and slot are side by side: 26 and 6 bits. */
+	return reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) | slot];
+}
+
 /*
  * Walk the radix: no cache, no bounds check.  Instruction budget: 6 a level
  * (bench/lookup.c counts them).
@@ -131,13 +148,9 @@ struct mpl_reader {
 static inline const struct mpl_section *
 mpl_walk(const struct mpl_reader *reader, uint32_t entry, uint64_t gpa)
 {
-	while ((entry & MPL_ENTRY_SHIFT_MASK) != MPL_ENTRY_SECTION) {
-		uint32_t slot = (gpa >> (entry & MPL_ENTRY_SHIFT_MASK)) &
-				(MPL_NODE_ENTRIES - 1);
-
-		entry = reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) | slot];
-	}
-	return &reader->sections[entry >> MPL_NODE_BITS];
+	while (!mpl_entry_is_section(entry))
+		entry = mpl_entry_below(reader, entry, gpa);
+	return &reader->sections[entry >> MPL_ENTRY_BITS];
 }
 
 static inline bool mpl_section_covers(const struct mpl_section *section,
