@@ -39,6 +39,7 @@ struct mpl_waits {
 struct mpl_data_plane {
 	/* Read by readers, written by publish only. */
 	const struct mpl_snapshot *published __attribute__((aligned(64)));
+	uint64_t generation; /* its generation */
 
 	/* Control side. */
 	struct mpl_arena nodes __attribute__((aligned(64)));
@@ -47,7 +48,6 @@ struct mpl_data_plane {
 	uint64_t epoch;
 	uint64_t stamp; /* last one given to a root */
 	uint64_t nodes_made;
-	uint64_t generation; /* of the published snapshot, for any thread */
 
 	struct mpl_retired *retired_first; /* oldest */
 	struct mpl_retired *retired_last;

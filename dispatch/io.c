@@ -40,60 +40,72 @@ static bool fits(const struct mpl_device *device, uint64_t offset,
 	       (device->impl.unaligned || !(offset & (size - 1)));
 }
 
-/* The callbacks that cover a piece: `size` each, from `start` on. */
-struct cover {
+/* One callback of several: `size` bytes at `start`. */
+struct part {
 	uint64_t start;
 	unsigned int size;
 };
 
-static struct cover cover_of(const struct mpl_device *device, uint64_t offset,
-			     unsigned int size)
+/*
+ * The callback that takes the byte at `at` and as many of the `left` ones from
+ * there as it can; if that is less than the callbacks implement, the unit of
+ * impl.min around it.
+ */
+static struct part part_at(const struct mpl_device *device, uint64_t at,
+			   unsigned int left)
 {
-	struct cover cover = { .start = offset, .size = size };
+	struct part part = { .start = at, .size = device->impl.max };
 
-	if (size < device->impl.min)
-		cover.size = device->impl.min;
-	else if (size > device->impl.max)
-		cover.size = device->impl.max;
+	while (part.size > left ||
+	       (!device->impl.unaligned && at & (part.size - 1)))
+		part.size /= 2;
+	if (part.size >= device->impl.min)
+		return part;
+	part.size = device->impl.min;
 	if (!device->impl.unaligned)
-		cover.start &= ~(uint64_t)(cover.size - 1);
-	return cover;
+		part.start &= ~(uint64_t)(part.size - 1);
+	return part;
 }
 
-/* Take the bytes of `part`, read at `at`, that belong to [offset, size]. */
-static void pick(const struct mpl_device *device, struct cover cover,
-		 uint64_t at, uint64_t part, uint64_t offset,
-		 unsigned int size, uint64_t *value)
+/* How many bytes of an access are done once this part is. */
+static unsigned int done_after(struct part part, uint64_t offset)
 {
-	for (unsigned int i = 0; i < cover.size; i++) {
-		uint64_t byte = part >> byte_shift(device, cover.size, i);
-		uint64_t to = at + i - offset;
+	return (unsigned int)(part.start + part.size - offset);
+}
+
+/* Take the bytes of `value`, read as `part`, that belong to [offset, size]. */
+static uint64_t pick(const struct mpl_device *device, struct part part,
+		     uint64_t value, uint64_t offset, unsigned int size)
+{
+	uint64_t picked = 0;
+
+	for (unsigned int i = 0; i < part.size; i++) {
+		uint64_t byte = value >> byte_shift(device, part.size, i);
+		uint64_t to = part.start + i - offset;
 
 		if (to < size)
-			*value |= (byte & 0xff)
-				  << byte_shift(device, size,
-						(unsigned int)to);
+			picked |= (byte & 0xff)
+				  << byte_shift(device, size, (unsigned int)to);
 	}
+	return picked;
 }
 
 static mpl_result_t read_parts(const struct mpl_device *device,
 			       uint64_t offset, unsigned int size,
 			       struct mpl_attrs attrs, uint64_t *value)
 {
-	struct cover cover = cover_of(device, offset, size);
 	mpl_result_t result = MPL_OK;
+	struct part part;
 
 	*value = 0;
-	/* Counted from `start`: the end may be past the last offset. */
-	for (uint64_t done = 0; done < offset - cover.start + size;
-	     done += cover.size) {
-		uint64_t part = 0;
+	for (unsigned int done = 0; done < size;
+	     done = done_after(part, offset)) {
+		uint64_t got = 0;
 
-		result |= device->ops->read(device->opaque,
-					    cover.start + done, cover.size,
-					    attrs, &part);
-		pick(device, cover, cover.start + done, part, offset, size,
-		     value);
+		part = part_at(device, offset + done, size - done);
+		result |= device->ops->read(device->opaque, part.start,
+					    part.size, attrs, &got);
+		*value |= pick(device, part, got, offset, size);
 	}
 	return result;
 }
@@ -102,27 +114,19 @@ static mpl_result_t write_parts(const struct mpl_device *device,
 				uint64_t offset, unsigned int size,
 				struct mpl_attrs attrs, uint64_t value)
 {
-	struct cover cover = cover_of(device, offset, size);
 	mpl_result_t result = MPL_OK;
+	struct part part;
 
-	for (uint64_t done = 0; done < offset - cover.start + size;
-	     done += cover.size) {
-		uint64_t part = 0;
+	for (unsigned int done = 0; done < size;
+	     done = done_after(part, offset)) {
+		struct part whole = { .start = offset, .size = size };
 
-		for (unsigned int i = 0; i < cover.size; i++) {
-			uint64_t from = cover.start + done + i - offset;
-			uint64_t byte;
-
-			if (from >= size)
-				continue;
-			byte = value >> byte_shift(device, size,
-						   (unsigned int)from);
-			part |= (byte & 0xff)
-				<< byte_shift(device, cover.size, i);
-		}
-		result |= device->ops->write(device->opaque,
-					     cover.start + done, cover.size,
-					     attrs, part);
+		part = part_at(device, offset + done, size - done);
+		/* Seen from the part, the access is what is picked from. */
+		result |= device->ops->write(device->opaque, part.start,
+					     part.size, attrs,
+					     pick(device, whole, value,
+						  part.start, part.size));
 	}
 	return result;
 }

@@ -11,6 +11,8 @@ _Static_assert(1 << MPL_NODE_BITS == MPL_NODE_ENTRIES, "layout");
 _Static_assert(MPL_ENTRY_BITS + MPL_INDEX_BITS == 32, "an entry is 32 bits");
 _Static_assert(MPL_ENTRY_BITS == MPL_NODE_BITS,
 	       "mpl_entry_below() puts index and slot side by side");
+_Static_assert(sizeof(struct mpl_section) == 1 << MPL_ENTRY_BITS,
+	       "mpl_walk() takes the index for an offset");
 
 /* A region begins with its device (asserted in lib/region.c). */
 struct mpl_region *mpl_section_region(const struct mpl_section *section)

@@ -2,8 +2,9 @@
 /*
  * Grace periods, by rte_rcu_qsbr.  This header hides DPDK's from all others.
  *
- * Threads:  any           mpl_rcu_start, mpl_rcu_done, mpl_rcu_holds,
- *                         mpl_rcu_register, mpl_rcu_unregister
+ * Threads:  control side  mpl_rcu_start, mpl_rcu_done, mpl_rcu_holds: under one
+ *                         lock, see mpl_synchronize()
+ *           any           mpl_rcu_register, mpl_rcu_unregister
  *           the reader    mpl_rcu_online, mpl_rcu_offline, mpl_rcu_quiescent
  *
  * Nothing here needs rte_eal_init().

@@ -36,6 +36,7 @@ int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 	memset(reader, 0, sizeof(*reader));
 	reader->dp = dp;
 	reader->pub.published = &dp->published;
+	reader->pub.generation = &dp->generation;
 	reader->pub.nodes = mpl_arena_at(&dp->nodes, 0);
 	reader->pub.sections = mpl_arena_at(&dp->sections, 0);
 	mpl_reader_drop_caches(&reader->pub);

@@ -67,8 +67,7 @@ next_section(const struct mpl_reader *reader, uint32_t root,
 {
 	if (section != reader->sections && mpl_section_covers(section, gpa))
 		return section;
-	section = mpl_walk(reader, root, gpa);
-	return mpl_section_covers(section, gpa) ? section : reader->sections;
+	return mpl_section_checked(reader, mpl_walk(reader, root, gpa), gpa);
 }
 
 unsigned int mpl_translate_burst(struct mpl_reader *reader,

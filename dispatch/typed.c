@@ -106,6 +106,7 @@ mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
 	*value = 0;
 	if (!host)
 		return result;
+	/* [guest] the order is the caller's wish */
 	if (size == 2)
 		*value = __atomic_load_n((uint16_t *)host, __ATOMIC_ACQUIRE);
 	else if (size == 4)
@@ -125,6 +126,7 @@ mpl_result_t mpl_store_release(struct mpl_reader *pub,
 
 	if (!host)
 		return result;
+	/* [guest] the order is the caller's wish */
 	if (size == 2)
 		__atomic_store_n((uint16_t *)host, (uint16_t)value,
 				 __ATOMIC_RELEASE);
@@ -136,7 +138,7 @@ mpl_result_t mpl_store_release(struct mpl_reader *pub,
 	return MPL_OK;
 }
 
-/* One width of compare and exchange. */
+/* One width of compare and exchange; [guest] the order is the caller's wish. */
 #define EXCHANGE(type)                                                   \
 	do {                                                             \
 		type found = (type)*expected;                            \

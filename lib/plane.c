@@ -210,13 +210,24 @@ int mpl_synchronize(struct mpl_plane *plane)
 {
 	unsigned int us = 50;
 	uint64_t token;
+	bool locked;
 	int err = check_may_wait(plane);
 
 	if (err)
 		return err;
+	/*
+	 * Under the lock: DPDK remembers what a check has found without any
+	 * order, so that what one thread has seen to be over must not be
+	 * acted upon by another.
+	 */
+	locked = mpl_control_lock(plane);
 	token = mpl_rcu_start(plane->data.rcu);
-	while (!mpl_rcu_done(plane->data.rcu, token))
+	while (!mpl_rcu_done(plane->data.rcu, token)) {
+		mpl_control_unlock(plane, locked);
 		pause_a_while(&us);
+		locked = mpl_control_lock(plane);
+	}
+	mpl_control_unlock(plane, locked);
 	mpl_reclaim(plane);
 	return 0;
 }

@@ -39,8 +39,11 @@ static struct mpl_reader_state *take(struct mpl_plane *plane)
 {
 	struct mpl_reader_state *reader = mpl_reader_in_access(&plane->data);
 
-	/* From a callback: the guards must know who is asking. */
-	if (reader)
+	/*
+	 * From a callback: the guards must know who is asking.  One that is
+	 * suspended has said that it blocks, and its reader is offline.
+	 */
+	if (reader && !reader->frame->suspended)
 		return reader;
 	pthread_mutex_lock(&plane->spare_mutex);
 	for (;;) {

@@ -75,7 +75,8 @@ mpl_result_t mpl_translate_refused(struct mpl_reader *reader,
 
 /*
  * Host address of guest memory: *host and how many bytes from there are
- * contiguous (at most `len`).  Valid until the reader's next quiescent state.
+ * contiguous (at most `len`).  Valid until the reader's next quiescent state, or
+ * its next access to a device (reader.h).  `intent` is not 0.
  * MPL_ACCESS_ERROR where there is memory but not for this intent, or only a
  * device; MPL_DECODE_ERROR where there is nothing.  With MPL_FOR_WRITE the
  * pages written are not entered into any dirty log here.

@@ -120,7 +120,7 @@ struct mpl_reader {
 	uint64_t last_generation;
 	const struct mpl_address_space *last_as;
 	const struct mpl_section *last;
-	uint64_t reserved;
+	const uint64_t *generation; /* of what is published */
 
 	struct mpl_cache_slot cache[MPL_CACHE_SLOTS];
 };
@@ -150,13 +150,30 @@ mpl_walk(const struct mpl_reader *reader, uint32_t entry, uint64_t gpa)
 {
 	while (!mpl_entry_is_section(entry))
 		entry = mpl_entry_below(reader, entry, gpa);
-	return &reader->sections[entry >> MPL_ENTRY_BITS];
+	/* A section is 64 bytes, so that index << 6 is where it lies. */
+	return (const struct mpl_section *)((const char *)reader->sections +
+					    (entry & ~MPL_ENTRY_SHIFT_MASK));
 }
 
 static inline bool mpl_section_covers(const struct mpl_section *section,
 				      uint64_t gpa)
 {
 	return gpa - section->start <= section->span;
+}
+
+/*
+ * What a walk led to, or the unassigned section if that does not cover `gpa`.
+ * A branch on purpose: as a conditional move the comparison would be part of
+ * every chain of dependent look-ups, instead of being predicted.
+ */
+static inline const struct mpl_section *
+mpl_section_checked(const struct mpl_reader *reader,
+		    const struct mpl_section *section, uint64_t gpa)
+{
+	if (__builtin_expect(mpl_section_covers(section, gpa), 1))
+		return section;
+	__asm__ volatile("");
+	return reader->sections;
 }
 
 /* Which cache slot an address uses: pages, and 8-byte units within one. */
@@ -192,9 +209,9 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 {
 	const struct mpl_root *root =
 		mpl_root_of(mpl_reader_snapshot(reader), as);
-	const struct mpl_section *section = mpl_walk(reader, root->entry, gpa);
 
-	return mpl_section_covers(section, gpa) ? section : reader->sections;
+	return mpl_section_checked(reader, mpl_walk(reader, root->entry, gpa),
+				   gpa);
 }
 
 /* Sections up to this many bytes are worth a cache slot. */
@@ -234,20 +251,27 @@ mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
 /*
  * Look an address up: never NULL, the unassigned section if nothing is
  * there.  The reader must be online; the section is valid until its next
- * quiescent state.  Only the reader's own thread.
+ * quiescent state, or its next access to a device (reader.h).  Only the reader's
+ * own thread.
  */
 static inline const struct mpl_section *
 mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
 	   uint64_t gpa)
 {
-	const struct mpl_snapshot *snapshot = mpl_reader_snapshot(reader);
+	/*
+	 * Relaxed: an old number only means that the section which was good
+	 * then is used once more, and that is still there: this reader has
+	 * not been quiescent since.
+	 */
+	uint64_t generation =
+		__atomic_load_n(reader->generation, __ATOMIC_RELAXED);
 
-	if (__builtin_expect(reader->last_generation == snapshot->generation &&
+	if (__builtin_expect(reader->last_generation == generation &&
 				     reader->last_as == as &&
 				     mpl_section_covers(reader->last, gpa),
 			     1))
 		return reader->last;
-	return mpl_lookup_slot(reader, snapshot, as, gpa);
+	return mpl_lookup_slot(reader, mpl_reader_snapshot(reader), as, gpa);
 }
 
 static inline bool mpl_section_is_unassigned(const struct mpl_section *section)

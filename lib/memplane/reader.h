@@ -12,6 +12,10 @@
  *     mpl_reader_quiescent a load and a store  yes
  *     mpl_reader_online    a full fence        -
  *     mpl_reader_offline   a store             yes
+ *
+ * An access that reaches a device's callback may contain a quiescent state (the
+ * reader waits for the device's lock, or the callback suspends it): what was
+ * looked up before is not valid after it.
  */
 #ifndef MEMPLANE_READER_H
 #define MEMPLANE_READER_H
@@ -40,7 +44,7 @@ int mpl_reader_offline(struct mpl_reader *reader);
 int mpl_reader_quiescent(struct mpl_reader *reader);
 
 /*
- * The reader whose access the calling thread is inside of (the innermost), or
+ * The reader whose access the calling thread is inside of (one of them), or
  * NULL: how a callback learns with which reader it makes accesses of its own.
  * Another one of the same thread would be a stranger to the guards against
  * re-entry and lock cycles.  Slow: scans the readers.

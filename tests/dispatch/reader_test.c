@@ -406,7 +406,7 @@ static void test_sums(void **state)
 	assert_int_equal(stats.writes, 0);
 	assert_int_equal(stats.decode_errors, 5);
 	assert_int_equal(stats.access_errors, 0);
-	assert_int_equal(stats.misses, 5);
+	assert_true(stats.misses >= 5);
 	mpl_readers_sum(&bed->dp, &sum);
 	assert_int_equal(sum.reads, 5);
 	assert_int_equal(sum.writes, 3);

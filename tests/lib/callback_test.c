@@ -31,6 +31,7 @@ struct story {
 	struct mpl_region *at_old;
 	struct mpl_region *at_new;
 	int released_inside;
+	int inner_released;
 	struct rig_device *other;
 	struct gate *gate;
 	int done;
@@ -170,8 +171,8 @@ static void pass_on(struct rig_device *device, uint64_t offset, uint64_t value)
 	(void)offset;
 	story->errs[1] = (int)rig_write(story->reader, device->rig, 0x2000,
 					value);
-	story->released_inside = rig_get(&device->released) +
-				 rig_get(&story->other->released);
+	story->released_inside = rig_get(&device->released);
+	story->inner_released = rig_get(&story->other->released);
 }
 
 static void remove_both(struct rig_device *device, uint64_t offset,
@@ -207,6 +208,7 @@ static void test_nested_removal(void **state)
 	assert_int_equal(at_inner.errs[0], 0);
 	assert_int_equal(at_outer.errs[1], MPL_OK);
 	assert_int_equal(at_outer.released_inside, 0);
+	assert_int_equal(at_outer.inner_released, 0); /* still online */
 	assert_int_equal(mpl_reader_unregister(at_outer.reader), 0);
 	assert_true(rig_wait_reclaiming(rig, &inner->released, 1));
 	assert_true(rig_wait_reclaiming(rig, &outer->released, 1));
@@ -341,7 +343,10 @@ static void test_refused_inside(void **state)
 	assert_int_equal(mpl_reader_unregister(story.reader), 0);
 }
 
-/* Inside a callback mpl_reclaim() runs no `release`. */
+/*
+ * Inside a callback neither mpl_reclaim() nor a commit runs a `release` (a
+ * control thread may, meanwhile).
+ */
 static void drop_other(struct rig_device *device, uint64_t offset,
 		       uint64_t value)
 {
@@ -512,6 +517,68 @@ static void test_suspended_in_nested(void **state)
 	gate_destroy(&gate);
 }
 
+/*
+ * Accesses by way of the plane, inside a callback: they are this access's, so
+ * that a device which comes back to itself is refused and does not wait for
+ * its own lock.
+ */
+static void use_plane(struct rig_device *device, uint64_t offset,
+		      uint64_t value)
+{
+	const struct mpl_attrs attrs = { 0 };
+	struct story *story = device->arg;
+	struct rig *rig = device->rig;
+
+	(void)offset;
+	story->reader = mpl_access_reader(rig->plane);
+	story->errs[0] = (int)mpl_plane_write(rig->plane, rig->as, 0x1000,
+					      attrs, &value, 4);
+	story->errs[1] = (int)mpl_plane_write(rig->plane, rig->as, 0x2000,
+					      attrs, &value, 4);
+	story->errs[2] = (int)mpl_plane_read(rig->plane, rig->as, 0x3000, attrs,
+					     &value, 4);
+}
+
+static void test_plane_access_inside(void **state)
+{
+	struct rig *rig = *state;
+	struct rig_device *device = rig_device_of_class(
+		rig, "io", 0x1000, use_plane, MPL_SERIALISED, false);
+	struct story story = { .other = rig_device_of_class(
+				       rig, "other", 0x1000, NULL,
+				       MPL_SERIALISED, false) };
+	struct mpl_reader *reader = online(rig);
+	const uint32_t value = 1;
+
+	device->arg = &story;
+	assert_int_equal(rig_add(rig, device->region, 0x1000), 0);
+	assert_int_equal(rig_add(rig, story.other->region, 0x2000), 0);
+	assert_null(mpl_access_reader(rig->plane));
+	for (int i = 0; i < 2; i++) {
+		if (i == 0) {
+			assert_int_equal(rig_write(reader, rig, 0x1000, 1),
+					 MPL_OK);
+			assert_ptr_equal(story.reader, reader);
+			assert_int_equal(mpl_reader_offline(reader), 0);
+		} else { /* a spare reader's access */
+			assert_int_equal(
+				mpl_plane_write(rig->plane, rig->as, 0x1000,
+						(struct mpl_attrs){ 0 },
+						&value, 4),
+				MPL_OK);
+			assert_non_null(story.reader);
+			assert_ptr_not_equal(story.reader, reader);
+		}
+		assert_int_equal(story.errs[0], MPL_ACCESS_ERROR);
+		assert_int_equal(story.errs[1], MPL_OK);
+		assert_int_equal(story.errs[2], MPL_DECODE_ERROR);
+		assert_int_equal(device->writes, i + 1);
+		assert_int_equal(story.other->writes, i + 1);
+	}
+	assert_null(mpl_access_reader(rig->plane));
+	assert_int_equal(mpl_reader_unregister(reader), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -522,9 +589,10 @@ int main(void)
 		RIG_BOTH(test_serialised_device_commits),
 		RIG_BOTH(test_lock_free_device_commits),
 		RIG_BOTH(test_refused_inside),
-		RIG_BOTH(test_no_release_inside),
+		RIG_INLINE(test_no_release_inside),
 		RIG_BOTH(test_suspended_callback),
 		RIG_BOTH(test_suspended_in_nested),
+		RIG_BOTH(test_plane_access_inside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
  */
 #include "tests/support/rig.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -309,6 +310,14 @@ static uint64_t path_length(uint64_t count)
 	return length;
 }
 
+static void print_cost(uint64_t count, uint64_t stride, const struct cost *cost)
+{
+	print_message("%6" PRIu64 " regions, stride %" PRIx64 ": %" PRIu64
+		      " intervals, %" PRIu64 " ranges, %" PRIu64 " nodes\n",
+		      count, stride, cost->intervals, cost->ranges,
+		      cost->nodes);
+}
+
 static void test_toggle_costs_what_it_changes(void **state)
 {
 	static const uint64_t counts[] = { 64, 4096, 65536 };
@@ -320,12 +329,7 @@ static void test_toggle_costs_what_it_changes(void **state)
 			struct cost cost =
 				toggle_cost(counts[i], strides[s], 1);
 
-			print_message("%6llu regions, stride %llx: %llu intervals, %llu ranges, %llu nodes\n",
-				      (unsigned long long)counts[i],
-				      (unsigned long long)strides[s],
-				      (unsigned long long)cost.intervals,
-				      (unsigned long long)cost.ranges,
-				      (unsigned long long)cost.nodes);
+			print_cost(counts[i], strides[s], &cost);
 			assert_int_equal(cost.intervals, 2);
 			assert_int_equal(cost.ranges, 1);
 			assert_int_equal(cost.views, 0);

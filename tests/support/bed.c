@@ -155,6 +155,8 @@ uint32_t bed_put(struct bed *bed, unsigned int space,
 	open_commit(bed);
 	if (!full.device)
 		full.device = bed->plain;
+	if (full.device->ops)
+		full.flags |= MPL_SECTION_CALLBACKS;
 	assert_int_equal(mpl_section_new(&bed->dp, &full, &index), 0);
 	assert_int_equal(mpl_compile_insert(&bed->compile, &bed->root[space],
 					    index), 0);

@@ -198,10 +198,12 @@ static void submit(struct request *request, struct mpl_txn *tx,
 {
 	int err = mpl_commit_async(tx, done, request);
 
-	if (err == -EAGAIN) /* the queue is full: no `done` */
+	if (err == -EAGAIN) { /* the queue is full: no `done` */
+		request->at = 0;
 		done(request, err);
-	else if (err)
+	} else if (err) {
 		fail("mpl_commit_async: error %d", -err);
+	}
 }
 
 static void reprioritise_done(void *arg, int err)
@@ -225,16 +227,29 @@ static void async_from_callback(struct device *device)
 static void suspend(struct device *device, bool commit)
 {
 	struct world *world = device->world;
+	struct mpl_reader *reader = mpl_access_reader(world->plane);
 
-	if (!self.reader || mpl_access_suspend(self.reader))
-		return; /* a spare reader's access */
+	if (!reader || (self.reader && reader != self.reader))
+		fail("mpl_access_reader");
+	if (mpl_access_suspend(reader))
+		fail("mpl_access_suspend");
 	nap_us((unsigned int)random_below(300));
 	if (commit)
 		world_outcome(world, mpl_commit(mpl_begin(world->plane)),
 			      "a commit in a suspended callback");
-	if (mpl_access_resume(self.reader))
+	if (mpl_access_resume(reader))
 		fail("mpl_access_resume");
 	ADD(world, suspends, 1);
+}
+
+/* An access of a callback's own: to another device, or to itself. */
+static void pass_on(struct device *device, struct mpl_attrs attrs, bool plane)
+{
+	struct world *world = device->world;
+
+	if (attrs.vcpu < 3)
+		device_poke_as(world, world->space[random_below(2)],
+			       plane || !self.reader);
 }
 
 static mpl_result_t device_write(void *opaque, uint64_t offset,
@@ -261,8 +276,7 @@ static mpl_result_t device_write(void *opaque, uint64_t offset,
 		suspend(device, value & 64);
 		break;
 	case 6:
-		if (self.reader && attrs.vcpu < 3)
-			device_poke(device->world); /* another, or itself */
+		pass_on(device, attrs, value & 64);
 		break;
 	default:
 		break;
@@ -391,6 +405,7 @@ static void remove_async(struct world *world, struct slot *slot)
 	struct request *request = request_new(world, slot);
 	struct mpl_txn *tx = mpl_begin(world->plane);
 
+	request->at = 1; /* anything but 0: see submit() */
 	mpl_region_remove(tx, slot->device->region);
 	submit(request, tx, remove_done);
 }
@@ -492,6 +507,10 @@ void device_remove_all(struct world *world)
 			fail("the last removals are refused");
 		is_removed(slot);
 	}
+}
+
+void device_end(void)
+{
 	for (unsigned int i = 0; i < GRAVES; i++)
 		free(graves[i]);
 	memset(graves, 0, sizeof(graves));

@@ -111,6 +111,7 @@ void device_poke(struct world *world);	 /* an access, by this reader */
 void device_poke_as(struct world *world, const struct mpl_address_space *as,
 		    bool by_plane);
 void device_remove_all(struct world *world);
+void device_end(void); /* after the plane's */
 
 /* reader.c */
 void *reader_thread(void *world);

@@ -143,7 +143,7 @@ void world_new(struct world *world)
 		.control_thread = world->options.control_thread,
 		.verify = world->options.verify,
 		.full_rebuild = world->options.full_rebuild,
-		.retired_max = MPL_MIB,
+		.retired_max = 64 * MPL_KIB,
 		.stall_ms = 10,
 		.log = count_line,
 		.log_opaque = world,

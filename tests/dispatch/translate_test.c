@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Host addresses of guest memory. */
+#include <memplane/access.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/bed.h"
+
+static uint8_t host[0x10000] __attribute__((aligned(4096)));
+
+static void fill_host(void)
+{
+	for (size_t i = 0; i < sizeof(host); i++)
+		host[i] = (uint8_t)(i * 31 + (i >> 8) + 1);
+}
+
+static int setup(void **state)
+{
+	fill_host();
+	return bed_setup(state);
+}
+
+/* A device whose bytes are `memory`, of any size, alignment and order. */
+static mpl_result_t read_bytes(void *opaque, uint64_t offset,
+			       unsigned int size, struct mpl_attrs attrs,
+			       uint64_t *value)
+{
+	const uint8_t *memory = opaque;
+
+	(void)attrs;
+	*value = 0;
+	for (unsigned int i = 0; i < size; i++)
+		*value |= (uint64_t)memory[offset + i] << 8 * i;
+	return MPL_OK;
+}
+
+static mpl_result_t write_bytes(void *opaque, uint64_t offset,
+				unsigned int size, struct mpl_attrs attrs,
+				uint64_t value)
+{
+	uint8_t *memory = opaque;
+
+	(void)attrs;
+	for (unsigned int i = 0; i < size; i++)
+		memory[offset + i] = (uint8_t)(value >> 8 * i);
+	return MPL_OK;
+}
+
+static const struct mpl_io_ops bytes_ops = {
+	.read = read_bytes,
+	.write = write_bytes,
+	.endian = MPL_LITTLE_ENDIAN,
+};
+
+static void translated(struct bed *bed, uint64_t gpa, size_t len,
+		       unsigned int intent, mpl_result_t result,
+		       const uint8_t *where, size_t n)
+{
+	void *at = &at;
+	size_t contiguous = 12345;
+
+	assert_int_equal(mpl_translate(bed->reader, &bed->as[0], gpa, len,
+				       (enum mpl_intent)intent, &at,
+				       &contiguous), result);
+	if (result == MPL_OK) {
+		assert_ptr_equal(at, where);
+		assert_int_equal(contiguous, n);
+	}
+}
+
+static void test_translate(void **state)
+{
+	struct bed *bed = *state;
+	const unsigned int both = MPL_FOR_READ | MPL_FOR_WRITE;
+	uint8_t device[16];
+
+	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_RAM);
+	bed_memory(bed, 0, 0x2000, 0x2fff, host + 0x8000, BED_ROM);
+	bed_io(bed, 0, 0x3000, 0x300f, bed_device(bed, &bytes_ops, device));
+	bed_put(bed, 0, &(struct mpl_section){
+		.start = 0x4000, .span = 0xfff, .host = host,
+		.flags = MPL_SECTION_READ,
+		.device = bed_device(bed, &bytes_ops, device) });
+	bed_memory(bed, 0, UINT64_MAX - 0xfff, UINT64_MAX, host, BED_RAM);
+
+	translated(bed, 0x1000, 16, MPL_FOR_READ, MPL_OK, host, 16);
+	translated(bed, 0x1000, 16, MPL_FOR_WRITE, MPL_OK, host, 16);
+	translated(bed, 0x1000, 16, both, MPL_OK, host, 16);
+	translated(bed, 0x1ff8, 8, both, MPL_OK, host + 0xff8, 8);
+	translated(bed, 0x1ff8, 9, both, MPL_OK, host + 0xff8, 8);
+	translated(bed, 0x1fff, SIZE_MAX, both, MPL_OK, host + 0xfff, 1);
+	translated(bed, 0x1234, SIZE_MAX, both, MPL_OK, host + 0x234, 0xdcc);
+	translated(bed, 0x1000, 0, both, MPL_OK, host, 0);
+	translated(bed, UINT64_MAX, SIZE_MAX, both, MPL_OK, host + 0xfff, 1);
+	translated(bed, UINT64_MAX - 0xfff, SIZE_MAX, both, MPL_OK, host,
+		   0x1000);
+
+	translated(bed, 0x2010, 16, MPL_FOR_READ, MPL_OK, host + 0x8010, 16);
+	translated(bed, 0x2010, 16, MPL_FOR_WRITE, MPL_ACCESS_ERROR, NULL, 0);
+	translated(bed, 0x2010, 16, both, MPL_ACCESS_ERROR, NULL, 0);
+	translated(bed, 0x3000, 16, MPL_FOR_READ, MPL_ACCESS_ERROR, NULL, 0);
+	translated(bed, 0x3000, 16, MPL_FOR_WRITE, MPL_ACCESS_ERROR, NULL, 0);
+	/* A ROM device in memory mode can be read only. */
+	translated(bed, 0x4000, 16, MPL_FOR_READ, MPL_OK, host, 16);
+	translated(bed, 0x4000, 16, MPL_FOR_WRITE, MPL_ACCESS_ERROR, NULL, 0);
+	translated(bed, 0x8000, 16, MPL_FOR_READ, MPL_DECODE_ERROR, NULL, 0);
+	translated(bed, 0xfff, 16, both, MPL_DECODE_ERROR, NULL, 0);
+}
+
+/* A host address is of the section's start, wherever its region's is. */
+static void test_offset(void **state)
+{
+	struct bed *bed = *state;
+
+	bed_put(bed, 0, &(struct mpl_section){
+		.start = 0x7000, .span = 0xf, .host = host + 0x100,
+		.offset = 0x12345, .flags = BED_RAM });
+	bed_commit(bed);
+	translated(bed, 0x7008, 100, MPL_FOR_READ, MPL_OK, host + 0x108, 8);
+}
+
+/* What it yields is where accesses go. */
+static void test_agrees_with_accesses(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_attrs none = { 0 };
+	size_t contiguous;
+	uint8_t byte;
+	void *at;
+
+	for (uint64_t i = 0; i < 32; i++)
+		bed_memory(bed, 0, 0x1000 + i * 64, 0x103f + i * 64,
+			   host + (31 - i) * 64, BED_RAM);
+	for (uint64_t gpa = 0x1000; gpa < 0x1800; gpa++) {
+		assert_int_equal(mpl_translate(bed->reader, &bed->as[0], gpa,
+					       SIZE_MAX, MPL_FOR_READ, &at,
+					       &contiguous), MPL_OK);
+		assert_int_equal(contiguous, 64 - gpa % 64);
+		assert_int_equal(mpl_read(bed->reader, &bed->as[0], gpa, none,
+					  &byte, 1), MPL_OK);
+		assert_int_equal(byte, *(uint8_t *)at);
+	}
+}
+
+/* Refusals are counted, as accesses' are. */
+static void test_counts(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader_stats stats;
+
+	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_ROM);
+	translated(bed, 0x1000, 1, MPL_FOR_WRITE, MPL_ACCESS_ERROR, NULL, 0);
+	translated(bed, 0x2000, 1, MPL_FOR_WRITE, MPL_DECODE_ERROR, NULL, 0);
+	translated(bed, 0x1000, 1, MPL_FOR_READ, MPL_OK, host, 1);
+	mpl_reader_stats(bed->reader, &stats);
+	assert_int_equal(stats.access_errors, 1);
+	assert_int_equal(stats.decode_errors, 1);
+}
+
+#define HOST_TEST(name) \
+	cmocka_unit_test_setup_teardown(name, setup, bed_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HOST_TEST(test_translate),
+		HOST_TEST(test_offset),
+		HOST_TEST(test_agrees_with_accesses),
+		HOST_TEST(test_counts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

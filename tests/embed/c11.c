@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every public header and every inline function, as strict C11. */
+#include <memplane.h>
+
+#include "tests/embed/embed.h"
+
+unsigned int embed_c11(struct mpl_reader *reader,
+		       const struct mpl_address_space *as, uint64_t gpa)
+{
+	const struct mpl_snapshot *snapshot = mpl_reader_snapshot(reader);
+	const struct mpl_root *root = mpl_root_of(snapshot, as);
+	const struct mpl_section *section = mpl_walk(reader, root->entry, gpa);
+	unsigned int seen = 0;
+	uint32_t entry = root->entry;
+
+	while (!mpl_entry_is_section(entry))
+		entry = mpl_entry_below(reader, entry, gpa);
+	seen |= mpl_section_covers(section, gpa) ? EMBED_COVERED : 0;
+	if (mpl_section_covers(section, gpa) &&
+	    mpl_lookup(reader, as, gpa) == section &&
+	    mpl_lookup_uncached(reader, as, gpa) == section &&
+	    mpl_lookup_sym(reader, as, gpa) == section &&
+	    mpl_lookup_uncached_sym(reader, as, gpa) == section)
+		seen |= EMBED_AGREED;
+	if (!mpl_section_is_unassigned(section) &&
+	    mpl_section_offset(section, gpa) - section->offset ==
+		    gpa - section->start)
+		seen |= EMBED_ASSIGNED;
+	if (mpl_cache_index(gpa) < MPL_CACHE_SLOTS)
+		seen |= EMBED_CACHED;
+	return seen;
+}
