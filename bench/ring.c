@@ -147,7 +147,19 @@ static void translate_turn(struct mpl_reader *reader, const struct ring *ring,
 	}
 }
 
-/* Do both ways arrive where the array of sections says? */
+static void burst_turn(struct mpl_reader *reader, const struct ring *ring,
+		       const uint64_t *gpa)
+{
+	void *host[QUIESCENT_EVERY];
+
+	bench_use(mpl_translate_burst(reader, ring->world->as, gpa,
+				      QUIESCENT_EVERY, BUFFER_BYTES,
+				      MPL_FOR_READ, host));
+	for (size_t i = 0; i < QUIESCENT_EVERY; i++)
+		peer_use(host[i]);
+}
+
+/* Do all ways arrive where the array of sections says? */
 static bool agrees(struct mpl_reader *reader, const struct ring *ring)
 {
 	struct peer_map map = { ring->world->sections,
@@ -159,13 +171,16 @@ static bool agrees(struct mpl_reader *reader, const struct ring *ring)
 		uint8_t *host = want->host + (ring->gpa[i] - want->start);
 		uint64_t len = BUFFER_BYTES;
 		size_t len2;
-		void *host2;
+		void *host2, *host3;
 
 		if (translate(reader, ring->world->as, ring->gpa[i], &len) !=
 			    host ||
 		    mpl_translate(reader, ring->world->as, ring->gpa[i],
 				  BUFFER_BYTES, MPL_FOR_READ, &host2, &len2) ||
-		    host2 != host || len2 != len)
+		    host2 != host || len2 != len ||
+		    mpl_translate_burst(reader, ring->world->as, &ring->gpa[i],
+					1, len, MPL_FOR_READ, &host3) != 1 ||
+		    host3 != host)
 			return false;
 	}
 	return true;
@@ -201,6 +216,11 @@ static void run_translate(struct gb_state *state, void *arg)
 	run_turns(state, arg, translate_turn);
 }
 
+static void run_burst(struct gb_state *state, void *arg)
+{
+	run_turns(state, arg, burst_turn);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct gb_state *state, void *arg);
@@ -208,6 +228,7 @@ static const struct {
 	{ "ring/vhost", run_vhost },
 	{ "ring/lookup", run_lookup },
 	{ "ring/translate", run_translate },
+	{ "ring/burst", run_burst },
 };
 
 int register_ring(void)

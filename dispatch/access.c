@@ -174,7 +174,7 @@ static bool rings(struct mpl_reader_state *reader,
 static mpl_result_t write_piece(struct mpl_reader_state *reader,
 				const struct mpl_address_space *as,
 				uint64_t gpa, struct mpl_attrs attrs,
-				const uint8_t *buf, uint64_t len,
+				const uint8_t *buf, uint64_t len, bool begins,
 				uint64_t *done)
 {
 	const struct mpl_section *section =
@@ -199,7 +199,9 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 			       mpl_count_decode_error(reader) :
 			       mpl_count_access_error(reader);
 	offset = mpl_section_offset(section, gpa);
+	/* Not for what is left of an access after its first piece. */
 	if (section->doorbells && !attrs.memory_only &&
+	    (begins || gpa == section->start) &&
 	    rings(reader, section, offset, buf, *done))
 		return MPL_OK;
 	*done = mpl_io_piece(section->device, offset, *done);
@@ -284,7 +286,7 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 		uint64_t done;
 
 		result |= write_piece(reader, as, gpa, attrs, from, left,
-				      &done);
+				      from == buf, &done);
 		gpa += done;
 		from += done;
 		left -= done;

@@ -386,6 +386,41 @@ static void test_byte_order(void **state)
 	close(fd);
 }
 
+/*
+ * A doorbell is rung by the write that the guest makes, as KVM sees it, not by
+ * the pieces that the device's sizes make of it.
+ */
+static void test_whole_writes(void **state)
+{
+	struct bed *bed = *state;
+	static const struct mpl_io_ops ops = {
+		.write = count_write,
+		.endian = MPL_LITTLE_ENDIAN,
+		.valid = { 1, 4, false },
+	};
+	struct device device = { 0 };
+	struct mpl_doorbells *table = NULL;
+	int fds[3] = { new_fd(), new_fd(), new_fd() };
+
+	assert_int_equal(add(&table, 0x400, 8, false, 0, fds[0]), 0);
+	assert_int_equal(add(&table, 0x414, 4, false, 0, fds[1]), 0);
+	assert_int_equal(add(&table, 0x420, 4, false, 0, fds[2]), 0);
+	put_table(bed, table, bed_device(bed, &ops, &device));
+	/* Larger than the device may be written: the whole of it rings. */
+	assert_int_equal(store(bed, 0x1000, 8, 1), MPL_OK);
+	assert_int_equal(signals(fds[0]), 1);
+	assert_int_equal(device.writes, 0);
+	/* Its second half would match; so would the first half below. */
+	assert_int_equal(store(bed, 0x1010, 8, 1), MPL_OK);
+	assert_int_equal(signals(fds[1]), 0);
+	assert_int_equal(device.writes, 2);
+	assert_int_equal(store(bed, 0x1020, 8, 1), MPL_OK);
+	assert_int_equal(signals(fds[2]), 0);
+	assert_int_equal(device.writes, 4);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
 /* A device without a write callback has doorbells all the same. */
 static void test_without_callback(void **state)
 {
@@ -440,6 +475,7 @@ int main(void)
 		DOORBELL_TEST(test_duplicates),
 		DOORBELL_TEST(test_access),
 		DOORBELL_TEST(test_byte_order),
+		DOORBELL_TEST(test_whole_writes),
 		DOORBELL_TEST(test_without_callback),
 		DOORBELL_TEST(test_lifetime),
 		DOORBELL_TEST(test_full_counter),

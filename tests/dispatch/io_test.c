@@ -465,7 +465,7 @@ static void test_accepts(void **state)
 	bed_io(bed, 0, BASE, BASE + SIZE - 1,
 	       bed_device(bed, &probe.ops, &probe));
 	reset(&probe);
-	/* Not user, is a read: false == false is accepted even there. */
+	/* refuse_one() lets reads through unless `user` is set. */
 	assert_int_equal(mpl_read(bed->reader, &bed->as[0], BASE, attrs, buf,
 				  12), MPL_OK);
 	assert_int_equal(probe.asked, 3);
@@ -515,12 +515,13 @@ static void test_attrs(void **state)
 	}
 }
 
-/* memory_only: no callback runs, be it even `accepts`' to say. */
+/* memory_only: no callback runs, not even `accepts`. */
 static void test_memory_only(void **state)
 {
 	struct bed *bed = *state;
 	struct probe probe = { .ops = { .read = read_probe,
-					.write = write_probe } };
+					.write = write_probe,
+					.accepts = refuse_one } };
 	const struct mpl_attrs attrs = { .memory_only = 1 };
 	uint32_t word = 0;
 
@@ -532,6 +533,7 @@ static void test_memory_only(void **state)
 	assert_int_equal(mpl_write(bed->reader, &bed->as[0], BASE, attrs,
 				   &word, 4), MPL_ACCESS_ERROR);
 	assert_int_equal(probe.calls, 0);
+	assert_int_equal(probe.asked, 0);
 }
 
 static void test_missing_callbacks(void **state)

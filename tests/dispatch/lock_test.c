@@ -6,6 +6,7 @@
 #include "dispatch/lock.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -463,6 +464,45 @@ static void test_chain_is_no_cycle(void **state)
 	assert_int_equal(devices[2].plain, 3 * 60);
 }
 
+/*
+ * Who waits for a lock holds no memory back, but keeps the device alive: here
+ * its section goes, and is freed, while a worker waits.
+ */
+static void test_waiting_holds_nothing_back(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader_state *reader = mpl_reader_state(bed->reader);
+	struct worker worker = { .bed = bed, .gpa = address(0), .times = 1 };
+	struct mpl_device *device;
+	struct mpl_frame frame;
+
+	new_device(bed, 0, &serialised, count_plainly);
+	device = devices[0].device;
+	bed_settle(bed);
+	assert_int_equal(mpl_device_enter(reader, device, &frame), MPL_OK);
+	assert_int_equal(pthread_create(&worker.thread, NULL, work, &worker),
+			 0);
+	while (!__atomic_load_n(&device->waiters, __ATOMIC_ACQUIRE))
+		sched_yield();
+	/* Hold nothing back here either. */
+	assert_int_equal(mpl_access_suspend(bed->reader), 0);
+	bed_take(bed, 0, address(0));
+	bed_commit(bed);
+	while (mpl_retire_poll(&bed->dp))
+		sched_yield();
+	assert_int_equal(bed->dp.sections.live, 0);
+	assert_false(mpl_device_unpinned(device));
+	assert_int_equal(devices[0].entered, 0);
+	assert_int_equal(mpl_access_resume(bed->reader), 0);
+	mpl_device_leave(reader, &frame);
+	pthread_join(worker.thread, NULL);
+	/* It was found before it went: the access is carried out. */
+	assert_int_equal(worker.result, MPL_OK);
+	assert_int_equal(devices[0].entered, 1);
+	assert_true(mpl_device_unpinned(device));
+	assert_int_equal(device->refs, 1);
+}
+
 /* Readers that come, use a contended lock, and are freed at once. */
 static void *come_and_go(void *arg)
 {
@@ -540,6 +580,7 @@ int main(void)
 		LOCK_TEST(test_two_way_cycle),
 		LOCK_TEST(test_three_way_cycle),
 		LOCK_TEST(test_chain_is_no_cycle),
+		LOCK_TEST(test_waiting_holds_nothing_back),
 		LOCK_TEST(test_readers_come_and_go),
 	};
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The look-up and its caches: never an answer from an old map. */
-#include <memplane/dispatch.h>
+#include <memplane/access.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -197,6 +198,33 @@ static void test_random(void **state)
 	}
 }
 
+/* Bursts leave no old answer behind either, nor one of another space. */
+static void test_bursts_and_commits(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_section *section;
+	const uint64_t gpa = 0x1000;
+
+	for (int i = 0; i < 50; i++) {
+		uint32_t id = bed_io(bed, 0, 0x1000, 0x1fff, bed->plain);
+
+		mpl_lookup_burst(bed->reader, &bed->as[0], &gpa, 1, &section);
+		assert_int_equal(section->id, id);
+		assert_int_equal(mpl_lookup(bed->reader, &bed->as[1],
+					    gpa)->id, 0);
+		mpl_lookup_burst(bed->reader, &bed->as[1], &gpa, 1, &section);
+		assert_int_equal(section->id, 0);
+		assert_int_equal(mpl_lookup(bed->reader, &bed->as[0],
+					    gpa)->id, id);
+		bed_take(bed, 0, 0x1000);
+		bed_commit(bed);
+		mpl_lookup_burst(bed->reader, &bed->as[0], &gpa, 1, &section);
+		assert_int_equal(section->id, 0);
+		if (i % 2)
+			bed_settle(bed);
+	}
+}
+
 static void test_symbols(void **state)
 {
 	struct bed *bed = *state;
@@ -236,6 +264,7 @@ static void test_offsets(void **state)
  */
 struct looker {
 	struct bed *bed;
+	bool ready;
 	bool done;
 	unsigned int wrong;
 	uint64_t found;
@@ -249,7 +278,8 @@ static void *look_around(void *arg)
 	uint64_t seed = 77, last = 0;
 
 	if (mpl_reader_add(&bed->dp, false, &reader)) {
-		__atomic_store_n(&looker->wrong, 1, __ATOMIC_RELAXED);
+		looker->wrong++;
+		__atomic_store_n(&looker->ready, true, __ATOMIC_RELAXED);
 		return NULL;
 	}
 	mpl_reader_online(&reader->pub);
@@ -268,6 +298,7 @@ static void *look_around(void *arg)
 		}
 		if (bed_random(&seed) % 8 == 0)
 			mpl_reader_quiescent(&reader->pub);
+		__atomic_store_n(&looker->ready, true, __ATOMIC_RELAXED);
 	}
 	mpl_reader_unregister(&reader->pub);
 	return NULL;
@@ -282,6 +313,8 @@ static void test_another_thread(void **state)
 
 	assert_int_equal(pthread_create(&thread, NULL, look_around, &looker),
 			 0);
+	while (!__atomic_load_n(&looker.ready, __ATOMIC_RELAXED))
+		sched_yield();
 	for (uint64_t commit = 1; commit <= 3000; commit++) {
 		/* All anew with every commit, cut at another place. */
 		uint64_t cut = 0x1000 + bed_random(&seed) % 0x2000;
@@ -313,6 +346,7 @@ int main(void)
 		BED_TEST(test_replaced),
 		BED_TEST(test_content_returns),
 		BED_TEST(test_random),
+		BED_TEST(test_bursts_and_commits),
 		BED_TEST(test_symbols),
 		BED_TEST(test_offsets),
 		BED_TEST(test_another_thread),

@@ -2,6 +2,7 @@
 #include "dispatch/publish.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -108,6 +109,7 @@ enum { ROUNDS = 3000 };
 
 struct watcher {
 	struct bed *bed;
+	bool ready;
 	bool done;
 	unsigned int wrong;
 	uint64_t seen;
@@ -120,7 +122,8 @@ static void *watch(void *arg)
 	uint64_t last = 0;
 
 	if (mpl_reader_add(&watcher->bed->dp, false, &reader)) {
-		__atomic_store_n(&watcher->wrong, 1, __ATOMIC_RELAXED);
+		watcher->wrong++;
+		__atomic_store_n(&watcher->ready, true, __ATOMIC_RELAXED);
 		return NULL;
 	}
 	mpl_reader_online(&reader->pub);
@@ -139,6 +142,7 @@ static void *watch(void *arg)
 		watcher->seen += generation != last;
 		last = generation;
 		mpl_reader_quiescent(&reader->pub);
+		__atomic_store_n(&watcher->ready, true, __ATOMIC_RELAXED);
 	}
 	mpl_reader_unregister(&reader->pub);
 	return NULL;
@@ -151,6 +155,8 @@ static void test_readers_see_whole_snapshots(void **state)
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, watch, &watcher), 0);
+	while (!__atomic_load_n(&watcher.ready, __ATOMIC_RELAXED))
+		sched_yield();
 	for (int i = 0; i < ROUNDS; i++) {
 		if (bed_find(bed, 0, 0x1000))
 			bed_take(bed, 0, 0x1000);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Host addresses of guest memory. */
+/* Host addresses of guest memory: translations and windows. */
 #include <memplane/access.h>
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -162,6 +163,79 @@ static void test_counts(void **state)
 	assert_int_equal(stats.decode_errors, 1);
 }
 
+static int open_window(struct bed *bed, uint64_t gpa, size_t len,
+		       enum mpl_intent intent, struct mpl_window *window)
+{
+	return mpl_window_open(bed->reader, &bed->as[0], gpa, len, intent,
+			       window);
+}
+
+static void test_window_errors(void **state)
+{
+	struct bed *bed = *state;
+	uint8_t device[16] = { 0 };
+	struct mpl_window window;
+	uint32_t refs;
+
+	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_RAM);
+	bed_memory(bed, 0, 0x2000, 0x2fff, host, BED_ROM);
+	bed_io(bed, 0, 0x4000, 0x400f, bed_device(bed, &bytes_ops, device));
+	refs = bed->plain->refs;
+	assert_int_equal(open_window(bed, 0x1000, 0, MPL_FOR_READ, &window),
+			 -EINVAL);
+	assert_int_equal(open_window(bed, 0xfff, 2, MPL_FOR_READ, &window),
+			 -EFAULT);
+	assert_int_equal(open_window(bed, 0x3000, 2, MPL_FOR_READ, &window),
+			 -EFAULT);
+	assert_int_equal(open_window(bed, 0x2000, 2, MPL_FOR_WRITE, &window),
+			 -EACCES);
+	assert_int_equal(open_window(bed, 0x2000, 2, MPL_FOR_BOTH, &window),
+			 -EACCES);
+	assert_int_equal(open_window(bed, 0x4000, 2, MPL_FOR_READ, &window),
+			 -EACCES);
+	assert_int_equal(open_window(bed, 0x1000, 0x1001, MPL_FOR_READ,
+				     &window), -ERANGE);
+	assert_int_equal(open_window(bed, 0x1fff, 2, MPL_FOR_READ, &window),
+			 -ERANGE);
+	assert_int_equal(bed->plain->refs, refs);
+}
+
+static void test_window(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_device *ram = bed_device(bed, NULL, NULL);
+	struct mpl_window window;
+
+	bed_put(bed, 0, &(struct mpl_section){
+		.start = 0x1000, .span = 0xfff, .host = host,
+		.flags = BED_RAM, .device = ram });
+	bed_commit(bed);
+	assert_int_equal(open_window(bed, 0x1100, 0xf00, MPL_FOR_BOTH,
+				     &window), 0);
+	assert_ptr_equal(window.host, host + 0x100);
+	assert_int_equal(window.gpa, 0x1100);
+	assert_int_equal(window.len, 0xf00);
+	assert_false(mpl_window_is_stale(bed->reader, &window));
+	assert_false(mpl_window_is_stale_sym(bed->reader, &window));
+	/* What another space does is no concern of it. */
+	bed_memory(bed, 1, 0, 0xfff, host, BED_RAM);
+	assert_false(mpl_window_is_stale(bed->reader, &window));
+	/* Its own space: stale, and stays so; yet the memory is kept. */
+	bed_take(bed, 0, 0x1000);
+	bed_commit(bed);
+	assert_true(mpl_window_is_stale(bed->reader, &window));
+	assert_true(mpl_window_is_stale_sym(bed->reader, &window));
+	bed_settle(bed);
+	assert_int_equal(bed->dp.retired_bytes, 0);
+	assert_true(mpl_device_unpinned(ram)); /* not mapped any more */
+	assert_int_equal(ram->refs, 2);
+	((uint8_t *)window.host)[0] = 1;
+	mpl_window_close(&window);
+	assert_int_equal(ram->refs, 1);
+	mpl_window_close(&window); /* closed is closed */
+	assert_int_equal(ram->refs, 1);
+}
+
 #define HOST_TEST(name) \
 	cmocka_unit_test_setup_teardown(name, setup, bed_teardown)
 
@@ -172,6 +246,8 @@ int main(void)
 		HOST_TEST(test_offset),
 		HOST_TEST(test_agrees_with_accesses),
 		HOST_TEST(test_counts),
+		HOST_TEST(test_window_errors),
+		HOST_TEST(test_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

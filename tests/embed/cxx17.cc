@@ -11,7 +11,10 @@ extern "C" unsigned int embed_cxx17(struct mpl_reader *reader,
 	const auto *snapshot = mpl_reader_snapshot(reader);
 	const auto *root = mpl_root_of(snapshot, as);
 	const auto *section = mpl_walk(reader, root->entry, gpa);
+	struct mpl_window window;
 	unsigned int seen = 0;
+	size_t contiguous;
+	void *host;
 	auto entry = root->entry;
 
 	while (!mpl_entry_is_section(entry))
@@ -22,7 +25,9 @@ extern "C" unsigned int embed_cxx17(struct mpl_reader *reader,
 	    mpl_lookup(reader, as, gpa) == section &&
 	    mpl_lookup_uncached(reader, as, gpa) == section &&
 	    mpl_lookup_sym(reader, as, gpa) == section &&
-	    mpl_lookup_uncached_sym(reader, as, gpa) == section)
+	    mpl_lookup_uncached_sym(reader, as, gpa) == section &&
+	    mpl_section_checked(reader, section, gpa) == section &&
+	    mpl_lookup_slot(reader, snapshot, as, gpa) == section)
 		seen |= EMBED_AGREED;
 	if (!mpl_section_is_unassigned(section) &&
 	    mpl_section_offset(section, gpa) - section->offset ==
@@ -30,6 +35,15 @@ extern "C" unsigned int embed_cxx17(struct mpl_reader *reader,
 		seen |= EMBED_ASSIGNED;
 	if (mpl_cache_index(gpa) < MPL_CACHE_SLOTS)
 		seen |= EMBED_CACHED;
+	if (mpl_translate(reader, as, gpa, 1, MPL_FOR_BOTH, &host,
+			  &contiguous) == MPL_OK &&
+	    contiguous == 1 &&
+	    mpl_window_open(reader, as, gpa, 1, MPL_FOR_BOTH, &window) == 0) {
+		if (!mpl_window_is_stale(reader, &window) &&
+		    window.host == host)
+			seen |= EMBED_MAPPED;
+		mpl_window_close(&window);
+	}
 	return seen;
 }
 

@@ -10,6 +10,7 @@ enum {
 	EMBED_AGREED = 2,   /* all look-ups give the same, also as symbols */
 	EMBED_ASSIGNED = 4, /* something is there, at the right offset */
 	EMBED_CACHED = 8,   /* the cache slot exists */
+	EMBED_MAPPED = 16,  /* a host address, by translation and window */
 };
 
 #ifdef __cplusplus

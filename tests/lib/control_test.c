@@ -540,6 +540,25 @@ static void test_end_with_work_pending(void **state)
 	free(asked);
 }
 
+/* The thread sleeps when both the work and the end come. */
+static void test_end_right_after_the_work(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		struct rig *rig = rig_new(&rig_threaded);
+		struct asked asked[3] = { 0 };
+
+		for (int n = 0; n < 3; n++)
+			assert_int_equal(
+				mpl_commit_async(mpl_begin(rig->plane), note,
+						 &asked[n]),
+				0);
+		rig_free(rig);
+		for (int n = 0; n < 3; n++)
+			assert_int_equal(asked[n].calls, 1);
+	}
+}
+
 /* Each `done` starts the next one. */
 struct chain {
 	struct rig *rig;
@@ -605,6 +624,7 @@ int main(void)
 		RIG_THREADED(test_blamed_for_a_refused_one),
 		RIG_THREADED(test_queue_is_bounded),
 		cmocka_unit_test(test_end_with_work_pending),
+		cmocka_unit_test(test_end_right_after_the_work),
 		RIG_BOTH(test_chain_of_asyncs),
 		RIG_THREADED(test_idle_thread_releases),
 	};

@@ -58,6 +58,20 @@ static void test_reserve_nothing(void **state)
 	assert_null(vector.items);
 }
 
+/* A sanitizer's malloc fails like any other, instead of ending the program. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+
 /* Too much fails, and leaves everything as it was. */
 static void test_too_much(void **state)
 {

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bursts: many addresses against one snapshot.
+ *
+ * From one address of a ring to the next the section is mostly the same, or a
+ * walk is needed; the reader's slots are for small sections and left alone.
+ * Eight addresses side by side in AVX-512 were tried and measured slower
+ * (docs/decisions/0016).
+ */
+#include <memplane/access.h>
+
+#include "dispatch/fast.h"
+
+/* What a burst looks up in, and the section to guess. */
+struct burst {
+	struct mpl_reader *reader;
+	const struct mpl_snapshot *snapshot;
+	const struct mpl_address_space *as;
+	uint32_t root;
+	const struct mpl_section *guess;
+};
+
+static inline struct burst begin(struct mpl_reader *reader,
+			  const struct mpl_address_space *as)
+{
+	const struct mpl_snapshot *snapshot = mpl_reader_snapshot(reader);
+	bool good = reader->last_generation == snapshot->generation &&
+		    reader->last_as == as;
+
+	return (struct burst){
+		.reader = reader,
+		.snapshot = snapshot,
+		.as = as,
+		.root = mpl_root_of(snapshot, as)->entry,
+		.guess = good ? reader->last : reader->sections,
+	};
+}
+
+/* Keep the guess as the reader's last section. */
+static inline void end(const struct burst *burst)
+{
+	struct mpl_reader *reader = burst->reader;
+
+	if (burst->guess == reader->sections)
+		return;
+	reader->last_generation = burst->snapshot->generation;
+	reader->last_as = burst->as;
+	reader->last = burst->guess;
+}
+
+/* The section of an address; it is the next guess. */
+static inline void walk(struct burst *burst, uint64_t gpa)
+{
+	const struct mpl_reader *reader = burst->reader;
+
+	burst->guess = mpl_section_checked(
+		reader, mpl_walk(reader, burst->root, gpa), gpa);
+}
+
+/* Where translation is an addition: addresses start .. start + count - 1. */
+struct run {
+	uint64_t start;
+	uint64_t count; /* 0: nowhere */
+	uintptr_t base; /* host address of guest address 0 */
+};
+
+static inline struct run run_of(const struct mpl_section *section, size_t len,
+				uint32_t intent)
+{
+	bool good = (section->flags & intent) == intent &&
+		    len - 1 <= section->span;
+
+	return (struct run){
+		.start = section->start,
+		/* Memory is never all of 2^64 bytes: no overflow. */
+		.count = good ? section->span - (len - 1) + 1 : 0,
+		.base = (uintptr_t)section->host - section->start,
+	};
+}
+
+unsigned int mpl_translate_burst(struct mpl_reader *reader,
+				 const struct mpl_address_space *as,
+				 const uint64_t *gpa, unsigned int count,
+				 size_t len, enum mpl_intent intent,
+				 void **host)
+{
+	struct burst burst = begin(reader, as);
+	struct run run = run_of(burst.guess, len, intent);
+	unsigned int found = 0;
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (gpa[i] - run.start >= run.count) {
+			walk(&burst, gpa[i]);
+			run = run_of(burst.guess, len, intent);
+			if (gpa[i] - run.start >= run.count) {
+				host[i] = NULL;
+				continue;
+			}
+		}
+		host[i] = (void *)(run.base + gpa[i]);
+		found++;
+	}
+	end(&burst);
+	return found;
+}
+
+void mpl_lookup_burst(struct mpl_reader *reader,
+		      const struct mpl_address_space *as, const uint64_t *gpa,
+		      unsigned int count, const struct mpl_section **section)
+{
+	struct burst burst = begin(reader, as);
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (burst.guess == reader->sections ||
+		    !mpl_section_covers(burst.guess, gpa[i]))
+			walk(&burst, gpa[i]);
+		section[i] = burst.guess;
+	}
+	end(&burst);
+}
