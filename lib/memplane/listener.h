@@ -87,8 +87,9 @@ struct mpl_listener_ops {
 /*
  * Register: the listener is told of everything that is there (begin, prepare,
  * log_global, range_add and coalesced_add of each range, ioeventfd_add,
- * log_start of each range with a dirty mask, commit).  If it fails, what it was told is taken back and it is not
- * registered.  `ops` must outlive the registration.  Context as mpl_commit().
+ * log_start of each range with a dirty mask, commit).  If it fails, what it was
+ * told is taken back and it is not registered.  `ops` must outlive the
+ * registration.  Context as mpl_commit().
  */
 int mpl_listener_register(struct mpl_address_space *as,
 			  const struct mpl_listener_ops *ops, void *opaque,
