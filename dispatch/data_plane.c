@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "dispatch/compile.h"
+#include "dispatch/count.h"
 #include "dispatch/publish.h"
 #include "dispatch/retire.h"
 #include "dispatch/section.h"
@@ -72,6 +73,7 @@ void mpl_data_plane_destroy(struct mpl_data_plane *dp)
 	if (dp->published)
 		free((void *)dp->published->view_of);
 	mpl_snapshot_drop((struct mpl_snapshot *)dp->published);
+	mpl_count_destroy(dp);
 	free(dp->readers);
 	mpl_rcu_free(dp->rcu);
 	mpl_arena_destroy(&dp->nodes);

@@ -16,6 +16,10 @@
 #include "lib/base/log.h"
 #include "lib/base/vector.h"
 
+/* Counters of accesses per device: dispatch/count.h. */
+#define MPL_COUNT_CHUNKS 64
+#define MPL_COUNT_CHUNK 1024
+
 struct mpl_retired;
 struct mpl_reader_state;
 
@@ -64,6 +68,9 @@ struct mpl_data_plane {
 	uint32_t readers_high; /* slots ever used */
 	uint32_t readers_live;
 	struct mpl_reader_stats gone; /* sums of readers that left */
+	uint64_t *gone_counts[MPL_COUNT_CHUNKS];
+	struct mpl_indexes numbers_free; /* of devices: dispatch/count.h */
+	uint32_t numbers_used;
 	struct mpl_waits waits;
 
 	/* Stalls. */

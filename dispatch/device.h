@@ -27,6 +27,8 @@ struct mpl_device {
 	 */
 	uint16_t simple;
 	bool any_alignment;
+	uint32_t number; /* of its counters: dispatch/count.h */
+	uint64_t counted_before; /* by earlier devices of that number */
 	/* Called when the last reference goes. */
 	void (*unreferenced)(struct mpl_device *device);
 

@@ -7,6 +7,7 @@
 #ifndef MEMPLANE_DISPATCH_FAST_H
 #define MEMPLANE_DISPATCH_FAST_H
 
+#include "dispatch/count.h"
 #include "dispatch/lock.h"
 #include "dispatch/memory.h"
 #include "dispatch/reader.h"
@@ -87,6 +88,7 @@ mpl_io_simple_read(struct mpl_reader_state *reader,
 			reader->dp->unassigned_byte;
 		return MPL_ACCESS_ERROR;
 	}
+	mpl_count(reader, device);
 	result = device->ops->read(device->opaque, offset, size, attrs, &value);
 	mpl_device_leave(reader, &frame);
 	*word = mpl_to_endian(value, size, big_endian);
@@ -109,6 +111,7 @@ mpl_io_simple_write(struct mpl_reader_state *reader,
 	result = mpl_device_enter(reader, device, &frame);
 	if (result)
 		return result;
+	mpl_count(reader, device);
 	result = device->ops->write(device->opaque, offset, size, attrs,
 				    value);
 	mpl_device_leave(reader, &frame);

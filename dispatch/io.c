@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "dispatch/io.h"
 
+#include "dispatch/count.h"
 #include "dispatch/doorbell.h"
 #include "dispatch/lock.h"
 
@@ -164,6 +165,7 @@ bool mpl_io_ring(struct mpl_reader_state *reader,
 		return false;
 	mpl_doorbell_ring(doorbell);
 	mpl_tally(&reader->stats.doorbells);
+	mpl_count(reader, section->device);
 	return true;
 }
 
@@ -183,6 +185,7 @@ mpl_result_t mpl_io_read(struct mpl_reader_state *reader,
 	result = mpl_device_enter(reader, device, &frame);
 	if (result)
 		return result;
+	mpl_count(reader, device);
 	if (!accepts(device, offset, size, false, attrs)) {
 		result = refused(reader);
 	} else if (fits(device, offset, size)) {
@@ -212,6 +215,7 @@ mpl_result_t mpl_io_write(struct mpl_reader_state *reader,
 	result = mpl_device_enter(reader, device, &frame);
 	if (result)
 		return result;
+	mpl_count(reader, device);
 	if (!accepts(device, offset, size, true, attrs))
 		result = refused(reader);
 	else if (fits(device, offset, size))

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dispatch/count.h"
+
 _Static_assert(offsetof(struct mpl_reader_state, pub) == 0,
 	       "mpl_reader_state() casts");
 
@@ -109,6 +111,7 @@ int mpl_reader_unregister(struct mpl_reader *pub)
 	pthread_mutex_lock(&dp->readers_mutex);
 	mpl_rcu_unregister(dp->rcu, reader->id);
 	add_stats(&dp->gone, reader);
+	mpl_count_leave(reader);
 	dp->readers[reader->id].reader = NULL;
 	__atomic_store_n(&dp->readers[reader->id].thread, 0, __ATOMIC_RELAXED);
 	dp->readers_live--;

@@ -24,6 +24,7 @@ struct mpl_reader_state {
 	bool online;
 	struct mpl_frame *frame; /* innermost, or NULL */
 	struct mpl_reader_stats stats;
+	uint64_t *counts[MPL_COUNT_CHUNKS]; /* dispatch/count.h */
 
 	/* Under dp->waits.mutex. */
 	struct mpl_device *waits_for;

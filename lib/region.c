@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dispatch/count.h"
 #include "lib/control.h"
 #include "lib/plane.h"
 #include "lib/ram_block.h"
@@ -48,6 +49,7 @@ static int region_new(struct mpl_plane *plane, enum mpl_region_kind kind,
 		return err;
 	}
 	region->device.unreferenced = unreferenced;
+	mpl_count_number(&plane->data, &region->device);
 	region->plane = plane;
 	region->kind = kind;
 	region->size = size;
@@ -227,6 +229,7 @@ void mpl_region_destroy(struct mpl_region *region)
 	struct mpl_plane *plane = region->plane;
 
 	mpl_region_isolate(region);
+	mpl_count_release(&plane->data, &region->device);
 	mpl_doorbells_unref(region->doorbells);
 	mpl_coalesced_unref(region->coalesced);
 	if (region->release)

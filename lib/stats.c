@@ -3,9 +3,10 @@
 
 #include <stdio.h>
 
-#include "dispatch/reader.h"
+#include "dispatch/count.h"
 #include "dispatch/retire.h"
 #include "lib/plane.h"
+#include "lib/region.h"
 
 static void fill_data_plane(struct mpl_data_plane *dp,
 			    struct mpl_plane_stats *out)
@@ -28,6 +29,11 @@ static void fill_data_plane(struct mpl_data_plane *dp,
 	mpl_readers_sum(dp, &readers);
 	out->decode_errors = readers.decode_errors;
 	out->access_errors = readers.access_errors;
+}
+
+uint64_t mpl_region_accesses(const struct mpl_region *region)
+{
+	return mpl_count_sum(&region->plane->data, &region->device);
 }
 
 void mpl_plane_stats(struct mpl_plane *plane, struct mpl_plane_stats *out)

@@ -53,6 +53,13 @@ struct mpl_reader_stats {
 	uint64_t doorbells;	/* eventfds signalled */
 };
 
+/*
+ * Accesses that reached the region's callbacks, or rang one of its doorbells,
+ * by all readers that are or were.  Counted for the first 65,535 regions that
+ * exist at once; 0 for others.  Any thread.
+ */
+uint64_t mpl_region_accesses(const struct mpl_region *region);
+
 /* Any thread. */
 void mpl_plane_stats(struct mpl_plane *plane, struct mpl_plane_stats *out);
 /* Any thread, while the reader is registered. */

@@ -30,8 +30,8 @@ struct device {
 	unsigned int inside;  /* callbacks that run now */
 	unsigned int most;    /* of them, at once */
 	unsigned int entered; /* callbacks, ever */
-	uint64_t plain;	      /* written without any atomics */
-	uint64_t next;	      /* address of the nested access */
+	uint64_t plain;       /* written without any atomics */
+	uint64_t next;        /* address of the nested access */
 };
 
 /* The reader of the running thread. */
@@ -44,8 +44,8 @@ static mpl_result_t callback(void *opaque, uint64_t offset, unsigned int size,
 			     struct mpl_attrs attrs, uint64_t *value)
 {
 	struct device *device = opaque;
-	unsigned int now = __atomic_add_fetch(&device->inside, 1,
-					      __ATOMIC_RELAXED);
+	unsigned int now =
+		__atomic_add_fetch(&device->inside, 1, __ATOMIC_RELAXED);
 	mpl_result_t result = MPL_OK;
 
 	(void)offset;
@@ -133,8 +133,8 @@ static void *work(void *arg)
 }
 
 /* Each worker reads from device i mod DEVICES. */
-static void run_workers(struct bed *bed, struct worker *workers,
-			unsigned int n, unsigned int times, bool same)
+static void run_workers(struct bed *bed, struct worker *workers, unsigned int n,
+			unsigned int times, bool same)
 {
 	for (unsigned int i = 0; i < n; i++) {
 		workers[i] = (struct worker){
@@ -143,7 +143,8 @@ static void run_workers(struct bed *bed, struct worker *workers,
 			.times = times,
 		};
 		assert_int_equal(pthread_create(&workers[i].thread, NULL, work,
-						&workers[i]), 0);
+						&workers[i]),
+				 0);
 	}
 	for (unsigned int i = 0; i < n; i++)
 		pthread_join(workers[i].thread, NULL);
@@ -524,7 +525,8 @@ static void test_readers_come_and_go(void **state)
 	for (int i = 0; i < 3; i++) {
 		workers[i] = (struct worker){ .bed = bed, .gpa = address(0) };
 		assert_int_equal(pthread_create(&workers[i].thread, NULL,
-						come_and_go, &workers[i]), 0);
+						come_and_go, &workers[i]),
+				 0);
 	}
 	for (int i = 0; i < 3; i++) {
 		pthread_join(workers[i].thread, NULL);
@@ -532,6 +534,64 @@ static void test_readers_come_and_go(void **state)
 	}
 	assert_int_equal(devices[0].plain, 3 * 400 * 3);
 	assert_int_equal(devices[0].most, 1);
+}
+
+/*
+ * [B6]: two readers meet in every round and want the lock at once.  If a waiter
+ * counts itself while the owner lets go, and neither sees the other, it sleeps
+ * and nobody wakes it: no later unlock comes, and the watchdog ends the test.
+ */
+#define MEETINGS 60000
+
+static uint32_t arrived;
+
+static void *meet_often(void *arg)
+{
+	struct worker *worker = arg;
+	struct mpl_reader_state *reader;
+	struct mpl_frame frame;
+
+	if (mpl_reader_add(&worker->bed->dp, false, &reader))
+		return arg;
+	mpl_reader_online(&reader->pub);
+	for (uint32_t round = 1; round <= MEETINGS; round++) {
+		__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(&arrived, __ATOMIC_ACQUIRE) < 2 * round)
+			sched_yield();
+		/* From in step to far apart, over the rounds. */
+		for (volatile uint32_t i = 0; i < round * worker->gpa % 23; i++)
+			;
+		if (mpl_device_enter(reader, devices[0].device, &frame))
+			return arg;
+		devices[0].plain++;
+		mpl_device_leave(reader, &frame);
+		mpl_reader_quiescent(&reader->pub);
+	}
+	mpl_reader_unregister(&reader->pub);
+	return NULL;
+}
+
+static void test_no_lost_wake_up(void **state)
+{
+	struct worker workers[2];
+	void *wrong;
+
+	new_device(*state, 0, &serialised, NULL);
+	arrived = 0;
+	alarm(120);
+	for (int i = 0; i < 2; i++) {
+		workers[i] = (struct worker){ .bed = *state,
+					      .gpa = (uint64_t)i + 3 };
+		assert_int_equal(pthread_create(&workers[i].thread, NULL,
+						meet_often, &workers[i]),
+				 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		pthread_join(workers[i].thread, &wrong);
+		assert_null(wrong);
+	}
+	alarm(0);
+	assert_int_equal(devices[0].plain, 2 * MEETINGS);
 }
 
 /* The frames themselves, without any access. */
@@ -582,6 +642,7 @@ int main(void)
 		LOCK_TEST(test_chain_is_no_cycle),
 		LOCK_TEST(test_waiting_holds_nothing_back),
 		LOCK_TEST(test_readers_come_and_go),
+		LOCK_TEST(test_no_lost_wake_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

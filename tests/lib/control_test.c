@@ -544,7 +544,7 @@ static void test_end_with_work_pending(void **state)
 static void test_end_right_after_the_work(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 3000; i++) {
 		struct rig *rig = rig_new(&rig_threaded);
 		struct asked asked[3] = { 0 };
 

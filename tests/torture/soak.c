@@ -148,10 +148,11 @@ static int change(struct soak *soak)
 	return err;
 }
 
-/* Hold everything back until commits are refused. */
-static void stall(struct soak *soak)
+/* Hold everything back until commits are refused: what that costs. */
+static uint64_t stall(struct soak *soak)
 {
 	struct mpl_reader *reader;
+	uint64_t before = resident();
 	int err, commits = 0;
 
 	must(mpl_reader_register(soak->plane, &reader), "reader");
@@ -160,7 +161,9 @@ static void stall(struct soak *soak)
 		if (++commits == 1 << 20)
 			must(-ETIMEDOUT, "the limit is never met");
 	must(err == -EAGAIN ? 0 : err, "a commit");
+	before = resident() - before;
 	must(mpl_reader_unregister(reader), "unregister");
+	return before;
 }
 
 /* Too much is retired only if a reader was kept from running for long. */
@@ -178,7 +181,7 @@ static void commit_one(struct soak *soak, uint64_t *crowded)
 }
 
 struct figures {
-	uint64_t before, peak, after, pending_max, crowded;
+	uint64_t stall, before, peak, after, pending_max, crowded;
 	double took;
 };
 
@@ -187,7 +190,7 @@ static void run(struct soak *soak, uint64_t commits, struct figures *out)
 	uint64_t warm = commits / 10 < 10000 ? commits / 10 : 10000;
 	double begin = seconds();
 
-	stall(soak);
+	out->stall = stall(soak);
 	for (uint64_t i = 0; i < commits; i++) {
 		commit_one(soak, &out->crowded);
 		if (i + 1 == warm)
@@ -230,6 +233,13 @@ static int report(struct soak *soak, uint64_t commits,
 	       " commits met the limit\n",
 	       stats.retired_bytes_total >> 20, stats.retired_bytes_peak >> 10,
 	       stats.retired_bytes, figures->crowded);
+	printf("soak: a stalled reader made it grow by %" PRIu64
+	       " KiB, the limit is %d KiB\n",
+	       figures->stall >> 10, RETIRED_MAX >> 10);
+	if (figures->stall > 2 * RETIRED_MAX) {
+		fprintf(stderr, "soak: more is retired than is counted\n");
+		return 1;
+	}
 	if (!figures->before || growth >= 5) {
 		fprintf(stderr, "soak: resident memory grows\n");
 		return 1;
