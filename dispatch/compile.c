@@ -10,8 +10,7 @@
 #include "dispatch/section.h"
 
 enum {
-	TOP_SHIFT = 60, /* the highest on the grid */
-	WHOLE = 64,	/* the block of a root entry: all addresses */
+	WHOLE = 64, /* the block of a root entry: all addresses */
 };
 
 /* The addresses that an entry stands for: 2^bits from base. */
@@ -82,8 +81,8 @@ void mpl_compile_begin(struct mpl_compile *compile, struct mpl_data_plane *dp,
 	dp->epoch++;
 }
 
-/* A node of this epoch, contents undefined. */
-static int new_node(struct mpl_compile *compile, uint64_t base, uint32_t *index)
+int mpl_compile_new_node(struct mpl_compile *compile, uint64_t base,
+			 uint32_t *index)
 {
 	struct mpl_data_plane *dp = compile->dp;
 	uint32_t note;
@@ -120,12 +119,10 @@ static int new_empty_node(struct mpl_compile *compile, uint64_t low,
 			  uint64_t high, uint32_t *entry)
 {
 	unsigned int shift = mpl_common_shift(low, high);
-	uint64_t mask = shift >= TOP_SHIFT ?
-				0 :
-				~((UINT64_C(1) << (shift + MPL_NODE_BITS)) - 1);
 	uint32_t index;
 	uint32_t *node;
-	int err = new_node(compile, low & mask, &index);
+	int err = mpl_compile_new_node(compile, mpl_node_base(low, shift),
+				       &index);
 
 	if (err)
 		return err;
@@ -147,7 +144,8 @@ static int own_node(struct mpl_compile *compile, uint32_t *entry)
 		return 0;
 	err = mpl_retire_node(compile->stale, index);
 	if (!err)
-		err = new_node(compile, note_at(compile, index)->base, &copy);
+		err = mpl_compile_new_node(
+			compile, note_at(compile, index)->base, &copy);
 	if (err)
 		return err;
 	memcpy(node_at(compile, copy), node_at(compile, index),
@@ -337,6 +335,8 @@ int mpl_compile_discard(struct mpl_compile *compile, uint32_t root)
 	assert(note_at(compile, index)->epoch != compile->dp->epoch);
 	node = node_at(compile, index);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++) {
+		if (is_section(node[i]))
+			continue;
 		err = mpl_compile_discard(compile, node[i]);
 		if (err)
 			return err;

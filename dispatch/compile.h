@@ -72,6 +72,33 @@ int mpl_compile_insert(struct mpl_compile *compile, uint32_t *root,
 int mpl_compile_remove(struct mpl_compile *compile, uint32_t *root,
 		       uint32_t section);
 
+/* A section for mpl_compile_build(), with its own first and last address. */
+struct mpl_build_item {
+	uint64_t start;
+	uint64_t last;
+	uint32_t section;
+};
+
+/*
+ * A map of `count` sections in ascending order, in linear time; the same map
+ * as if they had been inserted.  Errors as above.
+ */
+int mpl_compile_build(struct mpl_compile *compile,
+		      const struct mpl_build_item *items, size_t count,
+		      uint32_t *root);
+
+/* A node of this epoch, its entries undefined.  For build.c. */
+int mpl_compile_new_node(struct mpl_compile *compile, uint64_t base,
+			 uint32_t *index);
+
+/* Lowest address of the block that a node divides which has `gpa` in it. */
+static inline uint64_t mpl_node_base(uint64_t gpa, unsigned int shift)
+{
+	unsigned int bits = shift + MPL_NODE_BITS;
+
+	return bits >= 64 ? 0 : gpa & ~((UINT64_C(1) << bits) - 1);
+}
+
 /* Mark every node of a map as stale. */
 int mpl_compile_discard(struct mpl_compile *compile, uint32_t root);
 

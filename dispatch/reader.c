@@ -90,6 +90,7 @@ static void add_stats(struct mpl_reader_stats *sum,
 	const struct mpl_reader_stats *stats = &reader->stats;
 
 	sum->misses += peek(&reader->pub.misses);
+	sum->hits += peek(&reader->pub.hits);
 	sum->reads += peek(&stats->reads);
 	sum->writes += peek(&stats->writes);
 	sum->decode_errors += peek(&stats->decode_errors);

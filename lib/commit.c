@@ -217,25 +217,36 @@ static int discard_view(struct mpl_commit *commit, struct mpl_view *view)
 	return err;
 }
 
-/* For plane->full_rebuild: a new map of all ranges. */
-static int rebuild_map(struct mpl_commit *commit, struct mpl_view *view,
-		       uint32_t *entry)
+/* A new map of all ranges: for a fresh view, or plane->full_rebuild. */
+static int build_map(struct mpl_commit *commit, struct mpl_view *view,
+		     uint32_t *entry)
 {
+	struct mpl_build_item *items =
+		malloc((view->count + 1) * sizeof(*items));
 	struct mpl_range *range;
-	int err = mpl_compile_discard(&commit->compile, *entry);
+	size_t count = 0;
+	int err;
 
-	*entry = MPL_ENTRY_EMPTY;
-	for (range = mpl_view_first(view); range && !err;
+	if (!items)
+		return -ENOMEM;
+	for (range = mpl_view_first(view); range;
 	     range = mpl_view_next(view, range))
-		err = mpl_compile_insert(&commit->compile, entry,
-					 range->section);
+		items[count++] = (struct mpl_build_item){
+			.start = range->flat.start,
+			.last = range->flat.last,
+			.section = range->section,
+		};
+	err = mpl_compile_discard(&commit->compile, *entry);
+	if (!err)
+		err = mpl_compile_build(&commit->compile, items, count, entry);
+	free(items);
 	return err;
 }
 
 static int compile_view(struct mpl_commit *commit, struct mpl_view *view)
 {
 	const struct mpl_changes *changes = &view->changes;
-	bool rebuild = commit->plane->full_rebuild;
+	bool rebuild = commit->plane->full_rebuild || view->fresh;
 	uint32_t entry = view->entry;
 	int err = 0;
 
@@ -260,7 +271,7 @@ static int compile_view(struct mpl_commit *commit, struct mpl_view *view)
 						 after->section);
 	}
 	if (!err && rebuild)
-		err = rebuild_map(commit, view, &entry);
+		err = build_map(commit, view, &entry);
 	if (err)
 		return err;
 	view->entry = entry;

@@ -385,9 +385,12 @@ int mpl_diff_verify(struct mpl_commit *commit, const struct mpl_view *view)
 {
 	const struct mpl_span all = { .start = 0, .last = UINT64_MAX };
 	const struct mpl_range *range = mpl_view_first(view);
+	struct mpl_plane_stats *stats = &commit->plane->stats;
+	struct mpl_plane_stats before = *stats;
 	struct drafts drafts = { 0 };
 	int err = append_rendered(commit, &drafts, view->root, &all);
 
+	*stats = before; /* this is not the commit's own work */
 	for (size_t i = 0; i < drafts.count && !err; i++) {
 		if (!range || !same(range, &drafts.items[i])) {
 			mpl_log(&commit->plane->data.log, MPL_LOG_ERROR,

@@ -116,6 +116,8 @@ struct mpl_reader {
 	const uint32_t *nodes; /* the arenas, where this reader sees them */
 	const struct mpl_section *sections;
 	uint64_t misses; /* look-ups that walked the radix */
+	uint64_t hits;	 /* that a slot answered; the last section's are not
+			  * counted: that would cost as much as they do */
 
 	uint64_t last_generation;
 	const struct mpl_address_space *last_as;
@@ -176,10 +178,16 @@ mpl_section_checked(const struct mpl_reader *reader,
 	return reader->sections;
 }
 
-/* Which cache slot an address uses: pages, and 8-byte units within one. */
+/*
+ * Which cache slot an address uses: the top six bits of a product (Knuth, The
+ * Art of Computer Programming, 6.4, Fibonacci hashing).  Registers and ports
+ * that a guest uses together are multiples of four, often at the same offset
+ * in different pages; no few bits of the address alone tell them apart.
+ */
 static inline unsigned int mpl_cache_index(uint64_t gpa)
 {
-	return ((gpa >> 12) ^ (gpa >> 3)) & (MPL_CACHE_SLOTS - 1);
+	return (unsigned int)(((gpa >> 2) * UINT64_C(0x9e3779b97f4a7c15)) >>
+			      58);
 }
 
 /*
@@ -241,6 +249,9 @@ mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
 			slot->stamp = root->stamp;
 			slot->section = section;
 		}
+	} else {
+		__atomic_store_n(&reader->hits, reader->hits + 1,
+				 __ATOMIC_RELAXED);
 	}
 	reader->last_generation = snapshot->generation;
 	reader->last_as = as;

@@ -27,7 +27,9 @@ struct mpl_plane_stats {
 	uint64_t nodes_copied;	  /* radix nodes made */
 	uint64_t nodes_live;	  /* in use or waiting */
 	uint64_t sections_live;
-	uint64_t retired_bytes;	  /* waiting for readers now */
+	uint64_t retired_bytes;	  /* waiting for readers now: nodes,
+				   * sections and snapshots, without the
+				   * lists that name them */
 	uint64_t retired_bytes_peak;
 	uint64_t retired_bytes_total;
 	uint64_t retired_age_ns;  /* of the oldest that waits; 0: none */
@@ -44,6 +46,8 @@ struct mpl_plane_stats {
 struct mpl_reader_stats {
 	char name[32];
 	uint64_t misses;	/* look-ups that walked the radix */
+	uint64_t hits;		/* answered by a cache slot; those that the
+				 * last section answered are not counted */
 	uint64_t reads;		/* mpl_read, mpl_load, mpl_plane_read */
 	uint64_t writes;
 	uint64_t decode_errors;

@@ -12,13 +12,12 @@
 #include "tests/support/bed.h"
 
 #define BURST_MAX 70
-#define UNIT 0x400
+#define UNIT      0x400
 
 static uint8_t host[1 << 20];
 
 /* RAM, ROM, io and holes of one to eight units, from `base` on. */
-static void fill(struct bed *bed, uint64_t base, uint64_t units,
-		 uint64_t *seed)
+static void fill(struct bed *bed, uint64_t base, uint64_t units, uint64_t *seed)
 {
 	uint64_t at = 0;
 
@@ -76,18 +75,18 @@ static void check_burst(struct bed *bed, const uint64_t *gpa,
 	mpl_lookup_burst(bed->reader, &bed->as[0], gpa, count, section);
 	for (unsigned int i = 0; i < count; i++) {
 		assert_ptr_equal(got[i], want_host(bed, gpa[i], len, intent));
-		assert_ptr_equal(section[i],
-				 mpl_lookup_uncached(bed->reader, &bed->as[0],
-						     gpa[i]));
+		assert_ptr_equal(
+			section[i],
+			mpl_lookup_uncached(bed->reader, &bed->as[0], gpa[i]));
 	}
 	/* Nothing is written behind the burst. */
 	assert_ptr_equal(got[count], bed);
 	assert_null(section[count]);
 	/* What a burst remembers must not spoil single look-ups. */
 	if (count)
-		assert_ptr_equal(mpl_lookup(bed->reader, &bed->as[0],
-					    gpa[count - 1]),
-				 section[count - 1]);
+		assert_ptr_equal(
+			mpl_lookup(bed->reader, &bed->as[0], gpa[count - 1]),
+			section[count - 1]);
 }
 
 static void test_random_maps(void **state)

@@ -41,10 +41,10 @@ static void use(struct bed *bed, struct mpl_reader *reader, uint64_t gpa,
 	uint64_t value;
 
 	for (int i = 0; i < times; i++) {
-		mpl_load(reader, &bed->as[0], gpa, plain, 4,
-			 MPL_NATIVE_ENDIAN, &value);
-		mpl_store(reader, &bed->as[0], gpa, plain, 4,
-			  MPL_NATIVE_ENDIAN, 0);
+		mpl_load(reader, &bed->as[0], gpa, plain, 4, MPL_NATIVE_ENDIAN,
+			 &value);
+		mpl_store(reader, &bed->as[0], gpa, plain, 4, MPL_NATIVE_ENDIAN,
+			  0);
 		mpl_read(reader, &bed->as[0], gpa + 1, plain, &value, 3);
 	}
 }

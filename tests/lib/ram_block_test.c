@@ -25,8 +25,7 @@ static void test_own_memory(void **state)
 	struct mpl_region *ram;
 	unsigned char *host;
 
-	assert_int_equal(mpl_region_new_ram(*state, "ram", 0x12345, NULL,
-					    &ram),
+	assert_int_equal(mpl_region_new_ram(*state, "ram", 0x12345, NULL, &ram),
 			 0);
 	host = mpl_region_host(ram);
 	assert_non_null(host);
@@ -56,9 +55,9 @@ static void test_no_memory(void **state)
 	struct mpl_ram_config config = { .unbacked = true };
 	struct mpl_region *ram, *empty;
 
-	assert_int_equal(mpl_region_new_ram(*state, "ram", UINT64_MAX, &config,
-					    &ram),
-			 0);
+	assert_int_equal(
+		mpl_region_new_ram(*state, "ram", UINT64_MAX, &config, &ram),
+		0);
 	assert_null(mpl_region_host(ram));
 	mpl_region_unref(ram);
 	assert_int_equal(mpl_region_new_ram(*state, "empty", 0, NULL, &empty),
@@ -74,18 +73,16 @@ static void test_limits(void **state)
 	struct mpl_region *ram;
 	struct mpl_txn *tx;
 
-	assert_int_equal(mpl_region_new_ram(*state, "ram", UINT64_MAX, NULL,
-					    &ram),
-			 -EINVAL);
-	assert_int_equal(mpl_region_new_ram(*state, "ram", 0x2000, &less,
-					    &ram),
+	assert_int_equal(
+		mpl_region_new_ram(*state, "ram", UINT64_MAX, NULL, &ram),
+		-EINVAL);
+	assert_int_equal(mpl_region_new_ram(*state, "ram", 0x2000, &less, &ram),
 			 -EINVAL);
 	/* More than any process can map. */
-	assert_int_equal(mpl_region_new_ram(*state, "ram",
-					    UINT64_C(1) << 62, NULL, &ram),
+	assert_int_equal(mpl_region_new_ram(*state, "ram", UINT64_C(1) << 62,
+					    NULL, &ram),
 			 -ENOMEM);
-	assert_int_equal(mpl_region_new_ram(*state, "ram", 0x2000, &more,
-					    &ram),
+	assert_int_equal(mpl_region_new_ram(*state, "ram", 0x2000, &more, &ram),
 			 0);
 	tx = mpl_begin(*state);
 	mpl_region_resize(tx, ram, 0x4000);

@@ -55,12 +55,12 @@ static int setup(void **state)
 	assert_int_equal(mpl_region_new_container(world->plane, "root",
 						  UINT64_MAX, &world->root),
 			 0);
-	assert_int_equal(mpl_region_new_ram(world->plane, "ram", 0x10000, NULL,
-					    &ram),
-			 0);
-	assert_int_equal(mpl_region_new_io(world->plane, "io", 0x1000, &ops,
-					   world, &io),
-			 0);
+	assert_int_equal(
+		mpl_region_new_ram(world->plane, "ram", 0x10000, NULL, &ram),
+		0);
+	assert_int_equal(
+		mpl_region_new_io(world->plane, "io", 0x1000, &ops, world, &io),
+		0);
 	assert_int_equal(mpl_address_space_new(world->plane, "memory",
 					       world->root, &world->as),
 			 0);
@@ -92,12 +92,12 @@ static void test_read_and_write(void **state)
 	assert_int_equal(mpl_plane_write(world->plane, world->as, 0x10, plain,
 					 &value, 4),
 			 MPL_OK);
-	assert_int_equal(mpl_plane_read(world->plane, world->as, 0x10, plain,
-					&got, 4),
-			 MPL_OK);
+	assert_int_equal(
+		mpl_plane_read(world->plane, world->as, 0x10, plain, &got, 4),
+		MPL_OK);
 	assert_int_equal(got, value);
-	assert_int_equal(mpl_plane_read(world->plane, world->as, 0x20000,
-					plain, &got, 4),
+	assert_int_equal(mpl_plane_read(world->plane, world->as, 0x20000, plain,
+					&got, 4),
 			 MPL_DECODE_ERROR);
 }
 
@@ -124,8 +124,8 @@ static void test_inside_a_callback(void **state)
 	assert_int_equal(world->inner, MPL_ACCESS_ERROR);
 	assert_int_equal(mpl_reader_unregister(reader), 0);
 	/* And the same without any reader. */
-	assert_int_equal(mpl_plane_read(world->plane, world->as, 0x10008,
-					plain, &got, 4),
+	assert_int_equal(mpl_plane_read(world->plane, world->as, 0x10008, plain,
+					&got, 4),
 			 MPL_OK);
 	assert_int_equal(world->inner, MPL_ACCESS_ERROR);
 }
@@ -156,9 +156,8 @@ static void test_many_threads(void **state)
 	void *wrong;
 
 	for (int i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, hammer,
-						*state),
-				 0);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, hammer, *state), 0);
 	for (int i = 0; i < THREADS; i++) {
 		pthread_join(threads[i], &wrong);
 		assert_null(wrong);
