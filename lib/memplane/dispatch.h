@@ -96,10 +96,16 @@ struct mpl_snapshot {
 
 #define MPL_CACHE_SLOTS 64
 
-/* A section that a look-up of this reader found, good for one stamp. */
+/*
+ * A section that a look-up of this reader found, good for one stamp.  `unit`
+ * is the address without its lowest two bits: with it a slot that holds
+ * something else is passed over without a look at that section.
+ */
 struct mpl_cache_slot {
 	uint64_t stamp;
+	uint64_t unit;
 	const struct mpl_section *section;
+	uint64_t reserved;
 };
 
 /*
@@ -237,7 +243,8 @@ mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
 	struct mpl_cache_slot *slot = &reader->cache[mpl_cache_index(gpa)];
 	const struct mpl_section *section = slot->section;
 
-	if (slot->stamp != root->stamp || !mpl_section_covers(section, gpa)) {
+	if (slot->stamp != root->stamp || slot->unit != gpa >> 2 ||
+	    !mpl_section_covers(section, gpa)) {
 		__atomic_store_n(&reader->misses, reader->misses + 1,
 				 __ATOMIC_RELAXED);
 		section = mpl_walk(reader, root->entry, gpa);
@@ -247,6 +254,7 @@ mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
 			return reader->sections;
 		if (section->span < MPL_CACHE_SPAN) {
 			slot->stamp = root->stamp;
+			slot->unit = gpa >> 2;
 			slot->section = section;
 		}
 	} else {
