@@ -68,6 +68,15 @@ int mpl_root_update(struct mpl_commit *commit);
 void mpl_root_unwind(struct mpl_commit *commit);
 /* The commit succeeded: forget the old chains. */
 void mpl_root_settle(struct mpl_commit *commit);
+/*
+ * Spaces with listeners that switch views: copy what they leave, which this
+ * commit may change, compare the copy with the view that they enter, and
+ * forget all that again.  Errors: -ENOMEM.
+ */
+int mpl_switch_copy(struct mpl_commit *commit);
+int mpl_switch_compare(struct mpl_commit *commit);
+void mpl_switch_forget(struct mpl_commit *commit);
+
 /* The space is about to be freed. */
 void mpl_root_forget(struct mpl_space *space);
 

@@ -84,6 +84,12 @@ void mpl_view_remove(struct mpl_view *view, struct mpl_range *range);
  */
 void mpl_view_apply(struct mpl_view *view, const struct mpl_changes *changes);
 
+/* Has every address space left it?  It ends with the commit. */
+static inline bool mpl_view_is_doomed(const struct mpl_view *view)
+{
+	return view->root && !view->users;
+}
+
 /* The range that covers `gpa`, or the nearest below it, or NULL. */
 struct mpl_range *mpl_view_at_or_below(const struct mpl_view *view,
 				       uint64_t gpa);

@@ -50,38 +50,6 @@ static int teardown(void **state)
 	return bed_teardown(state);
 }
 
-/* A device whose bytes are `memory`, of any size, alignment and order. */
-static mpl_result_t read_bytes(void *opaque, uint64_t offset,
-			       unsigned int size, struct mpl_attrs attrs,
-			       uint64_t *value)
-{
-	const uint8_t *memory = opaque;
-
-	(void)attrs;
-	*value = 0;
-	for (unsigned int i = 0; i < size; i++)
-		*value |= (uint64_t)memory[offset + i] << 8 * i;
-	return MPL_OK;
-}
-
-static mpl_result_t write_bytes(void *opaque, uint64_t offset,
-				unsigned int size, struct mpl_attrs attrs,
-				uint64_t value)
-{
-	uint8_t *memory = opaque;
-
-	(void)attrs;
-	for (unsigned int i = 0; i < size; i++)
-		memory[offset + i] = (uint8_t)(value >> 8 * i);
-	return MPL_OK;
-}
-
-static const struct mpl_io_ops bytes_ops = {
-	.read = read_bytes,
-	.write = write_bytes,
-	.endian = MPL_LITTLE_ENDIAN,
-};
-
 static void test_ram(void **state)
 {
 	struct bed *bed = *state;
@@ -205,7 +173,7 @@ static void test_rom_device(void **state)
 		.span = 0xfff,
 		.host = host,
 		.flags = MPL_SECTION_READ,
-		.device = bed_device(bed, &bytes_ops, device),
+		.device = bed_device(bed, &bed_bytes_ops, device),
 	};
 
 	memset(device, 0xd0, sizeof(device));
@@ -259,7 +227,7 @@ static void test_over_sections(void **state)
 
 	memset(device, 0xd7, sizeof(device));
 	bed_memory(bed, 0, 0x1000, 0x10ff, host, BED_RAM);
-	bed_io(bed, 0, 0x1200, 0x12ff, bed_device(bed, &bytes_ops, device));
+	bed_io(bed, 0, 0x1200, 0x12ff, bed_device(bed, &bed_bytes_ops, device));
 	bed_memory(bed, 0, 0x1400, 0x14ff, host + 0x400, BED_RAM);
 	memset(expected, FILL, sizeof(expected));
 	memcpy(expected, host, 0x100);
@@ -313,7 +281,7 @@ static void random_world(struct bed *bed, struct world *world, uint64_t *seed)
 			section.host = host + at;
 			section.flags = kind == RAM ? BED_RAM : BED_ROM;
 		} else if (kind == IO) {
-			section.device = bed_device(bed, &bytes_ops,
+			section.device = bed_device(bed, &bed_bytes_ops,
 						    world->device);
 			section.offset = at;
 		}
@@ -475,7 +443,7 @@ static void test_everything(void **state)
 	/* Its offset 0 is at the last 16 bytes. */
 	bed_put(bed, 0, &(struct mpl_section){
 		.start = offset, .span = 15,
-		.device = bed_device(bed, &bytes_ops, device) });
+		.device = bed_device(bed, &bed_bytes_ops, device) });
 	bed_put(bed, 0, &(struct mpl_section){
 		.start = 0, .span = offset - 1, .flags = 0 });
 	bed_commit(bed);
@@ -495,7 +463,7 @@ static void test_memory_only(void **state)
 	uint8_t device[16] = { 0 }, buf[8];
 
 	bed_memory(bed, 0, 0x1000, 0x1003, host, BED_RAM);
-	bed_io(bed, 0, 0x1004, 0x1013, bed_device(bed, &bytes_ops, device));
+	bed_io(bed, 0, 0x1004, 0x1013, bed_device(bed, &bed_bytes_ops, device));
 	assert_int_equal(mpl_read(bed->reader, &bed->as[0], 0x1000, attrs, buf,
 				  8), MPL_ACCESS_ERROR);
 	assert_memory_equal(buf, host, 4);

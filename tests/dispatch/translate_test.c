@@ -26,38 +26,6 @@ static int setup(void **state)
 	return bed_setup(state);
 }
 
-/* A device whose bytes are `memory`, of any size, alignment and order. */
-static mpl_result_t read_bytes(void *opaque, uint64_t offset,
-			       unsigned int size, struct mpl_attrs attrs,
-			       uint64_t *value)
-{
-	const uint8_t *memory = opaque;
-
-	(void)attrs;
-	*value = 0;
-	for (unsigned int i = 0; i < size; i++)
-		*value |= (uint64_t)memory[offset + i] << 8 * i;
-	return MPL_OK;
-}
-
-static mpl_result_t write_bytes(void *opaque, uint64_t offset,
-				unsigned int size, struct mpl_attrs attrs,
-				uint64_t value)
-{
-	uint8_t *memory = opaque;
-
-	(void)attrs;
-	for (unsigned int i = 0; i < size; i++)
-		memory[offset + i] = (uint8_t)(value >> 8 * i);
-	return MPL_OK;
-}
-
-static const struct mpl_io_ops bytes_ops = {
-	.read = read_bytes,
-	.write = write_bytes,
-	.endian = MPL_LITTLE_ENDIAN,
-};
-
 static void translated(struct bed *bed, uint64_t gpa, size_t len,
 		       unsigned int intent, mpl_result_t result,
 		       const uint8_t *where, size_t n)
@@ -82,11 +50,11 @@ static void test_translate(void **state)
 
 	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_RAM);
 	bed_memory(bed, 0, 0x2000, 0x2fff, host + 0x8000, BED_ROM);
-	bed_io(bed, 0, 0x3000, 0x300f, bed_device(bed, &bytes_ops, device));
+	bed_io(bed, 0, 0x3000, 0x300f, bed_device(bed, &bed_bytes_ops, device));
 	bed_put(bed, 0, &(struct mpl_section){
 		.start = 0x4000, .span = 0xfff, .host = host,
 		.flags = MPL_SECTION_READ,
-		.device = bed_device(bed, &bytes_ops, device) });
+		.device = bed_device(bed, &bed_bytes_ops, device) });
 	bed_memory(bed, 0, UINT64_MAX - 0xfff, UINT64_MAX, host, BED_RAM);
 
 	translated(bed, 0x1000, 16, MPL_FOR_READ, MPL_OK, host, 16);
@@ -179,7 +147,7 @@ static void test_window_errors(void **state)
 
 	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_RAM);
 	bed_memory(bed, 0, 0x2000, 0x2fff, host, BED_ROM);
-	bed_io(bed, 0, 0x4000, 0x400f, bed_device(bed, &bytes_ops, device));
+	bed_io(bed, 0, 0x4000, 0x400f, bed_device(bed, &bed_bytes_ops, device));
 	refs = bed->plain->refs;
 	assert_int_equal(open_window(bed, 0x1000, 0, MPL_FOR_READ, &window),
 			 -EINVAL);

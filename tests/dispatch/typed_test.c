@@ -27,38 +27,6 @@ static int setup(void **state)
 	return bed_setup(state);
 }
 
-/* A device whose bytes are `memory`, of any size, alignment and order. */
-static mpl_result_t read_bytes(void *opaque, uint64_t offset,
-			       unsigned int size, struct mpl_attrs attrs,
-			       uint64_t *value)
-{
-	const uint8_t *memory = opaque;
-
-	(void)attrs;
-	*value = 0;
-	for (unsigned int i = 0; i < size; i++)
-		*value |= (uint64_t)memory[offset + i] << 8 * i;
-	return MPL_OK;
-}
-
-static mpl_result_t write_bytes(void *opaque, uint64_t offset,
-				unsigned int size, struct mpl_attrs attrs,
-				uint64_t value)
-{
-	uint8_t *memory = opaque;
-
-	(void)attrs;
-	for (unsigned int i = 0; i < size; i++)
-		memory[offset + i] = (uint8_t)(value >> 8 * i);
-	return MPL_OK;
-}
-
-static const struct mpl_io_ops bytes_ops = {
-	.read = read_bytes,
-	.write = write_bytes,
-	.endian = MPL_LITTLE_ENDIAN,
-};
-
 static uint64_t model_load(const uint8_t *at, unsigned int size, bool big)
 {
 	uint64_t value = 0;
@@ -255,7 +223,7 @@ static void test_queue_word_errors(void **state)
 	uint8_t device[16] = { 0 }, before[0x1000];
 
 	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_RAM);
-	bed_io(bed, 0, 0x3000, 0x300f, bed_device(bed, &bytes_ops, device));
+	bed_io(bed, 0, 0x3000, 0x300f, bed_device(bed, &bed_bytes_ops, device));
 	memcpy(before, host, sizeof(before));
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		words_refused(bed, 0x1000, bad[i], MPL_ACCESS_ERROR,

@@ -282,3 +282,34 @@ int bed_teardown(void **state)
 	bed_free(*state);
 	return 0;
 }
+
+static mpl_result_t read_bytes(void *opaque, uint64_t offset,
+			       unsigned int size, struct mpl_attrs attrs,
+			       uint64_t *value)
+{
+	const uint8_t *memory = opaque;
+
+	(void)attrs;
+	*value = 0;
+	for (unsigned int i = 0; i < size; i++)
+		*value |= (uint64_t)memory[offset + i] << 8 * i;
+	return MPL_OK;
+}
+
+static mpl_result_t write_bytes(void *opaque, uint64_t offset,
+				unsigned int size, struct mpl_attrs attrs,
+				uint64_t value)
+{
+	uint8_t *memory = opaque;
+
+	(void)attrs;
+	for (unsigned int i = 0; i < size; i++)
+		memory[offset + i] = (uint8_t)(value >> 8 * i);
+	return MPL_OK;
+}
+
+const struct mpl_io_ops bed_bytes_ops = {
+	.read = read_bytes,
+	.write = write_bytes,
+	.endian = MPL_LITTLE_ENDIAN,
+};

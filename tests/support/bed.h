@@ -57,6 +57,9 @@ void bed_free(struct bed *bed);
 struct mpl_device *bed_device(struct bed *bed, const struct mpl_io_ops *ops,
 			      void *opaque);
 
+/* Callbacks of a device whose bytes are those at `opaque`. */
+extern const struct mpl_io_ops bed_bytes_ops;
+
 /* Record; the first one opens a commit. */
 uint32_t bed_put(struct bed *bed, unsigned int space,
 		 const struct mpl_section *section);
