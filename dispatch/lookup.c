@@ -34,3 +34,36 @@ mpl_lookup_uncached_sym(const struct mpl_reader *reader,
 {
 	return mpl_lookup_uncached(reader, as, gpa);
 }
+
+const struct mpl_snapshot *
+mpl_reader_snapshot_sym(const struct mpl_reader *reader)
+{
+	return mpl_reader_snapshot(reader);
+}
+
+const struct mpl_root *mpl_root_of_sym(const struct mpl_snapshot *snapshot,
+				       const struct mpl_address_space *as)
+{
+	return mpl_root_of(snapshot, as);
+}
+
+const struct mpl_section *mpl_walk_sym(const struct mpl_reader *reader,
+				       uint32_t entry, uint64_t gpa)
+{
+	return mpl_walk(reader, entry, gpa);
+}
+
+bool mpl_section_covers_sym(const struct mpl_section *section, uint64_t gpa)
+{
+	return mpl_section_covers(section, gpa);
+}
+
+bool mpl_section_is_unassigned_sym(const struct mpl_section *section)
+{
+	return mpl_section_is_unassigned(section);
+}
+
+uint64_t mpl_section_offset_sym(const struct mpl_section *section, uint64_t gpa)
+{
+	return mpl_section_offset(section, gpa);
+}

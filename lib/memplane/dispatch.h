@@ -315,6 +315,16 @@ const struct mpl_section *mpl_lookup_sym(struct mpl_reader *reader,
 const struct mpl_section *
 mpl_lookup_uncached_sym(const struct mpl_reader *reader,
 			const struct mpl_address_space *as, uint64_t gpa);
+const struct mpl_snapshot *
+mpl_reader_snapshot_sym(const struct mpl_reader *reader);
+const struct mpl_root *mpl_root_of_sym(const struct mpl_snapshot *snapshot,
+				       const struct mpl_address_space *as);
+const struct mpl_section *mpl_walk_sym(const struct mpl_reader *reader,
+				       uint32_t entry, uint64_t gpa);
+bool mpl_section_covers_sym(const struct mpl_section *section, uint64_t gpa);
+bool mpl_section_is_unassigned_sym(const struct mpl_section *section);
+uint64_t mpl_section_offset_sym(const struct mpl_section *section,
+				uint64_t gpa);
 
 #ifdef __cplusplus
 }

@@ -238,6 +238,26 @@ static void test_symbols(void **state)
 			 0);
 	assert_int_equal(mpl_lookup_uncached_sym(bed->reader, &bed->as[0],
 						 0xfff)->id, 0);
+
+	for (uint64_t gpa = 0xff8; gpa < 0x2010; gpa += 8) {
+		const struct mpl_snapshot *snapshot =
+			mpl_reader_snapshot(bed->reader);
+		const struct mpl_root *root = mpl_root_of(snapshot, &bed->as[0]);
+		const struct mpl_section *section =
+			mpl_walk(bed->reader, root->entry, gpa);
+
+		assert_ptr_equal(mpl_reader_snapshot_sym(bed->reader),
+				 snapshot);
+		assert_ptr_equal(mpl_root_of_sym(snapshot, &bed->as[0]), root);
+		assert_ptr_equal(mpl_walk_sym(bed->reader, root->entry, gpa),
+				 section);
+		assert_int_equal(mpl_section_covers_sym(section, gpa),
+				 mpl_section_covers(section, gpa));
+		assert_int_equal(mpl_section_is_unassigned_sym(section),
+				 mpl_section_is_unassigned(section));
+		assert_int_equal(mpl_section_offset_sym(section, gpa),
+				 mpl_section_offset(section, gpa));
+	}
 }
 
 static void test_offsets(void **state)
