@@ -47,7 +47,8 @@ struct mpl_reader_stats {
 	char name[32];
 	uint64_t misses;	/* look-ups that walked the radix */
 	uint64_t hits;		/* answered by a cache slot; those that the
-				 * last section answered are not counted */
+				 * last section answered are not counted:
+				 * that would take a third as long again */
 	uint64_t reads;		/* mpl_read, mpl_load, mpl_plane_read */
 	uint64_t writes;
 	uint64_t decode_errors;
