@@ -21,16 +21,16 @@ uint64_t mpl_now_ns(void)
 
 static int init_arenas(struct mpl_data_plane *dp)
 {
+	int (*init)(struct mpl_arena * arena, size_t item_size, uint32_t max) =
+		dp->readonly_view ? mpl_arena_init_twice : mpl_arena_init;
 	const uint32_t max = 1u << MPL_INDEX_BITS;
 	int err;
 
-	err = mpl_arena_init(&dp->nodes, MPL_NODE_ENTRIES * sizeof(uint32_t),
-			     max);
+	err = init(&dp->nodes, MPL_NODE_ENTRIES * sizeof(uint32_t), max);
 	if (!err)
+		err = init(&dp->sections, sizeof(struct mpl_section), max);
+	if (!err) /* readers never look at these */
 		err = mpl_arena_init(&dp->notes, sizeof(struct mpl_node_note),
-				     max);
-	if (!err)
-		err = mpl_arena_init(&dp->sections, sizeof(struct mpl_section),
 				     max);
 	return err;
 }

@@ -80,6 +80,7 @@ struct mpl_data_plane {
 	char stalled_reader[32];
 
 	uint8_t unassigned_byte;
+	bool readonly_view; /* set before init: readers cannot write arenas */
 	struct mpl_log log;
 };
 

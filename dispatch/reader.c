@@ -39,8 +39,8 @@ int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 	reader->dp = dp;
 	reader->pub.published = &dp->published;
 	reader->pub.generation = &dp->generation;
-	reader->pub.nodes = mpl_arena_at(&dp->nodes, 0);
-	reader->pub.sections = mpl_arena_at(&dp->sections, 0);
+	reader->pub.nodes = (const uint32_t *)dp->nodes.view;
+	reader->pub.sections = (const struct mpl_section *)dp->sections.view;
 	mpl_reader_drop_caches(&reader->pub);
 
 	pthread_mutex_lock(&dp->readers_mutex);

@@ -40,6 +40,7 @@ static void configure(struct mpl_plane *plane,
 	plane->data.stall_ns = stall_ms * UINT64_C(1000000);
 	plane->data.unassigned_byte =
 		config->unassigned_set ? config->unassigned_byte : 0xff;
+	plane->data.readonly_view = config->readonly_view;
 	plane->data.log.fn = config->log;
 	plane->data.log.opaque = config->log_opaque;
 }

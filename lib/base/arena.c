@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#define _GNU_SOURCE /* memfd_create */
 #include "lib/base/arena.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
 	SMALL_STEP = 64 << 10,
@@ -55,30 +57,75 @@ static char *reserve(size_t bytes)
 	return raw + head;
 }
 
-int mpl_arena_init(struct mpl_arena *arena, size_t item_size, uint32_t max)
+static void set_up(struct mpl_arena *arena, size_t item_size, uint32_t max)
 {
-	int err;
-
 	*arena = (struct mpl_arena){
 		.item_size = item_size,
 		.max = max,
 		.count = 1,
 	};
 	assert(item_size >= sizeof(uint32_t) && max > 1);
-	arena->base = reserve(reserved_bytes(arena));
-	if (!arena->base)
-		return -ENOMEM;
-	err = commit_more(arena);
+}
+
+static int commit_first(struct mpl_arena *arena)
+{
+	int err = commit_more(arena);
+
 	if (err)
 		mpl_arena_destroy(arena);
 	return err;
 }
 
+int mpl_arena_init(struct mpl_arena *arena, size_t item_size, uint32_t max)
+{
+	set_up(arena, item_size, max);
+	arena->base = reserve(reserved_bytes(arena));
+	if (!arena->base)
+		return -ENOMEM;
+	arena->view = arena->base;
+	return commit_first(arena);
+}
+
+/* All of a sparse file, or NULL. */
+static void *map_file(int fd, size_t bytes, int protection)
+{
+	void *at = mmap(NULL, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd,
+			0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+int mpl_arena_init_twice(struct mpl_arena *arena, size_t item_size,
+			 uint32_t max)
+{
+	size_t bytes;
+	int fd;
+
+	set_up(arena, item_size, max);
+	bytes = reserved_bytes(arena);
+	fd = memfd_create("memplane-arena", MFD_CLOEXEC);
+	if (fd < 0)
+		return -ENOMEM;
+	if (!ftruncate(fd, (off_t)bytes)) {
+		arena->base = map_file(fd, bytes, PROT_NONE);
+		arena->view = map_file(fd, bytes, PROT_READ);
+	}
+	close(fd);
+	if (!arena->base || !arena->view) {
+		mpl_arena_destroy(arena);
+		return -ENOMEM;
+	}
+	return commit_first(arena);
+}
+
 void mpl_arena_destroy(struct mpl_arena *arena)
 {
+	if (arena->view && arena->view != arena->base)
+		munmap((void *)arena->view, reserved_bytes(arena));
 	if (arena->base)
 		munmap(arena->base, reserved_bytes(arena));
 	arena->base = NULL;
+	arena->view = NULL;
 }
 
 int mpl_arena_alloc(struct mpl_arena *arena, uint32_t *index)

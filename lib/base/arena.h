@@ -21,6 +21,8 @@
 
 struct mpl_arena {
 	char *base;
+	const char *view; /* the same memory: base, or a mapping without
+			   * the right to write */
 	size_t item_size;
 	uint32_t max;	    /* items that fit */
 	uint32_t count;	    /* items ever handed out */
@@ -35,6 +37,13 @@ struct mpl_arena {
  * Errors: -ENOMEM.
  */
 int mpl_arena_init(struct mpl_arena *arena, size_t item_size, uint32_t max);
+
+/*
+ * The same with two mappings of one memory file: `base` to write through, and
+ * `view` to read through.  No huge pages.  Errors: -ENOMEM.
+ */
+int mpl_arena_init_twice(struct mpl_arena *arena, size_t item_size,
+			 uint32_t max);
 void mpl_arena_destroy(struct mpl_arena *arena);
 
 /* Errors: -ENOSPC (all `max` are live), -ENOMEM.  Contents are undefined. */

@@ -42,6 +42,13 @@ struct mpl_plane_config {
 	bool verify;
 
 	/*
+	 * Readers see nodes and sections through a mapping that cannot be
+	 * written: proves that look-ups store nothing there.  For tests; it
+	 * does without huge pages.
+	 */
+	bool readonly_view;
+
+	/*
 	 * The effective-root and root-position rules of recorded traces
 	 * (docs/topology.md) instead of this library's own.
 	 */

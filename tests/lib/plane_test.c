@@ -103,6 +103,65 @@ static void test_free_with_readers(void **state)
 	assert_int_equal(mpl_plane_free(plane), 0);
 }
 
+/* Look-ups, accesses and commits, where a reader cannot write the map. */
+static void test_readonly_view(void **state)
+{
+	struct mpl_plane *plane;
+	struct mpl_region *root, *ram, *rom;
+	struct mpl_address_space *as;
+	struct mpl_reader *reader;
+	struct mpl_txn *tx;
+	uint64_t value;
+
+	(void)state;
+	assert_int_equal(mpl_plane_new(&plane,
+				       &(struct mpl_plane_config){
+					       .readonly_view = true,
+					       .verify = true,
+				       }),
+			 0);
+	assert_int_equal(
+		mpl_region_new_container(plane, "root", UINT64_MAX, &root), 0);
+	assert_int_equal(mpl_region_new_ram(plane, "ram", 0x10000, NULL, &ram),
+			 0);
+	assert_int_equal(mpl_region_new_rom(plane, "rom", 0x1000, NULL, &rom),
+			 0);
+	assert_int_equal(mpl_address_space_new(plane, "memory", root, &as), 0);
+	assert_int_equal(mpl_reader_register(plane, &reader), 0);
+	assert_ptr_not_equal(reader->sections, NULL);
+	mpl_reader_online(reader);
+	for (uint64_t i = 0; i < 200; i++) {
+		uint64_t base = i * 0x21000;
+
+		tx = mpl_begin(plane);
+		if (i) {
+			mpl_region_remove(tx, ram);
+			mpl_region_remove(tx, rom);
+		}
+		mpl_region_add(tx, root, base, ram, 0);
+		mpl_region_add(tx, root, base + 0x800, rom, 1);
+		assert_int_equal(mpl_commit(tx), 0);
+		assert_int_equal(mpl_store(reader, as, base + 8,
+					   (struct mpl_attrs){ 0 }, 8,
+					   MPL_NATIVE_ENDIAN, i),
+				 MPL_OK);
+		assert_int_equal(mpl_load(reader, as, base + 8,
+					  (struct mpl_attrs){ 0 }, 8,
+					  MPL_NATIVE_ENDIAN, &value),
+				 MPL_OK);
+		assert_int_equal(value, i);
+		assert_ptr_equal(mpl_section_region(
+					 mpl_lookup(reader, as, base + 0x801)),
+				 rom);
+		mpl_reader_quiescent(reader);
+	}
+	mpl_reader_unregister(reader);
+	mpl_region_unref(root);
+	mpl_region_unref(ram);
+	mpl_region_unref(rom);
+	assert_int_equal(mpl_plane_free(plane), 0);
+}
+
 static void test_limit_of_spaces(void **state)
 {
 	struct mpl_plane_config config = { .max_spaces = 2, .verify = true };
@@ -294,6 +353,7 @@ int main(void)
 		cmocka_unit_test(test_layout),
 		cmocka_unit_test(test_free_with_things_left),
 		cmocka_unit_test(test_free_with_readers),
+		cmocka_unit_test(test_readonly_view),
 		cmocka_unit_test(test_limit_of_spaces),
 		TOPO_TEST(test_bad_ops),
 		TOPO_TEST(test_impossible_regions),

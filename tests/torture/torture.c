@@ -2,6 +2,7 @@
 /*
  * usage: torture [--seconds N] [--seed S] [--readers N] [--mutators N]
  *                [--control-thread | --inline] [--verify] [--full-rebuild]
+ *                [--readonly-view]
  *
  * Readers, mutators and devices that do to one plane all that they may, at
  * once and at random; torture.h tells how answers are checked.  Ends at the
@@ -86,6 +87,7 @@ static void parse(int argc, char **argv, struct options *options)
 		{ "inline", no_argument, NULL, 'i' },
 		{ "verify", no_argument, NULL, 'v' },
 		{ "full-rebuild", no_argument, NULL, 'f' },
+		{ "readonly-view", no_argument, NULL, 'o' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -113,6 +115,9 @@ static void parse(int argc, char **argv, struct options *options)
 			break;
 		case 'f':
 			options->full_rebuild = true;
+			break;
+		case 'o':
+			options->readonly_view = true;
 			break;
 		default:
 			exit(2);
@@ -194,8 +199,7 @@ static void take_down(void)
 	if (stats.retired_bytes)
 		fail("%" PRIu64 " bytes are retired at the end",
 		     stats.retired_bytes);
-	if (stats.commits_failed <
-	    world.count.failed + world.count.refused / 2)
+	if (stats.commits_failed < world.count.failed + world.count.refused / 2)
 		fail("commits_failed is %" PRIu64, stats.commits_failed);
 	for (size_t i = 0; i < 2; i++)
 		mpl_region_unref(regions[i]);
@@ -205,8 +209,8 @@ static void take_down(void)
 		fail("%" PRIu64 " devices, %" PRIu64 " released",
 		     world.count.made, world.count.released);
 	if (world.count.asyncs != world.count.dones)
-		fail("%" PRIu64 " asyncs, %" PRIu64 " done",
-		     world.count.asyncs, world.count.dones);
+		fail("%" PRIu64 " asyncs, %" PRIu64 " done", world.count.asyncs,
+		     world.count.dones);
 	device_end();
 }
 
@@ -219,9 +223,8 @@ static void check_coverage(void)
 		return;
 	if (!c->commits || !c->refused || !c->failed || !c->asyncs ||
 	    !c->checks || !c->overtaken || !c->callbacks || !c->released ||
-	    !c->drains || !c->suspends || !c->self_moves ||
-	    !c->self_removals || !c->registrations || !c->stalls ||
-	    !c->spaces || !c->listeners)
+	    !c->drains || !c->suspends || !c->self_moves || !c->self_removals ||
+	    !c->registrations || !c->stalls || !c->spaces || !c->listeners)
 		fail("something never happened");
 }
 
@@ -246,8 +249,8 @@ static void report(void)
 	printf("%" PRIu64 " registrations, %" PRIu64 " stalls, %" PRIu64
 	       " spaces, %" PRIu64 " listeners, %" PRIu64 " resyncs, %" PRIu64
 	       " log lines\n",
-	       c->registrations, c->stalls, c->spaces, c->listeners,
-	       c->resyncs, c->lines);
+	       c->registrations, c->stalls, c->spaces, c->listeners, c->resyncs,
+	       c->lines);
 }
 
 int main(int argc, char **argv)

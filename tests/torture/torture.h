@@ -26,6 +26,7 @@ struct options {
 	bool control_thread;
 	bool verify;
 	bool full_rebuild;
+	bool readonly_view;
 };
 
 /* What was done, over all threads; a line at the end shows it. */

@@ -143,6 +143,7 @@ void world_new(struct world *world)
 		.control_thread = world->options.control_thread,
 		.verify = world->options.verify,
 		.full_rebuild = world->options.full_rebuild,
+		.readonly_view = world->options.readonly_view,
 		.retired_max = 64 * MPL_KIB,
 		.stall_ms = 10,
 		.log = count_line,

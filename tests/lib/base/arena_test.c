@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include <sys/wait.h>
+#include <signal.h>
 
 #include <cmocka.h>
 
@@ -137,6 +140,42 @@ static void test_odd_sizes(void **state)
 }
 
 /* Any order of alloc and free: no index is handed out twice. */
+/* Does writing to `at` end a process? */
+static bool write_faults(void *at)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		signal(SIGSEGV, SIG_DFL);
+		*(volatile char *)at = 1;
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return WIFSIGNALED(status) || WEXITSTATUS(status);
+}
+
+static void test_twice(void **state)
+{
+	struct mpl_arena arena;
+	uint32_t index;
+
+	(void)state;
+	assert_int_equal(mpl_arena_init_twice(&arena, 64, 1 << 20), 0);
+	assert_ptr_not_equal(arena.view, arena.base);
+	for (int i = 0; i < 100000; i++) {
+		char *item;
+
+		assert_int_equal(mpl_arena_alloc(&arena, &index), 0);
+		item = mpl_arena_at(&arena, index);
+		memset(item, i & 0xff, 64);
+		assert_memory_equal(arena.view + (size_t)index * 64, item, 64);
+	}
+	assert_true(write_faults((char *)arena.view + (size_t)index * 64));
+	assert_false(write_faults(mpl_arena_at(&arena, index)));
+	mpl_arena_destroy(&arena);
+}
+
 static void test_churn(void **state)
 {
 	enum { MAX = 257 };
@@ -195,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_item_zero_when_full),
 		cmocka_unit_test(test_growth),
 		cmocka_unit_test(test_odd_sizes),
+		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_churn),
 		cmocka_unit_test(test_no_address_space),
 	};
