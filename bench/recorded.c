@@ -21,7 +21,7 @@
 #include "world.h"
 
 #define READERS_MAX 16
-#define PATH_LEN 256
+#define PATH_LEN    256
 
 static const char *const folders[] = {
 	"tests/data/boot",
@@ -80,8 +80,8 @@ static int make_root(struct machine *machine, const struct recorded_view *view,
 		     struct mpl_region **out)
 {
 	struct mpl_txn *tx;
-	int err = mpl_region_new_container(machine->plane, NULL, UINT64_MAX,
-					   out);
+	int err =
+		mpl_region_new_container(machine->plane, NULL, UINT64_MAX, out);
 
 	if (err)
 		return err;
@@ -116,8 +116,8 @@ static int make_plane(struct machine *machine)
 
 	if (err)
 		return err;
-	machine->spaces = calloc(recording->spaces_count,
-				 sizeof(*machine->spaces));
+	machine->spaces =
+		calloc(recording->spaces_count, sizeof(*machine->spaces));
 	roots = calloc(recording->views_count, sizeof(*roots));
 	err = machine->spaces && roots ? make_spaces(machine, roots) : -ENOMEM;
 	for (size_t i = 0; roots && i < recording->views_count; i++)
@@ -126,8 +126,7 @@ static int make_plane(struct machine *machine)
 	return err;
 }
 
-static int copy_sections(const struct recorded_view *view,
-			 struct peer_map *map)
+static int copy_sections(const struct recorded_view *view, struct peer_map *map)
 {
 	size_t bytes = (view->count + 1) * sizeof(*map->sections);
 	struct mpl_section *sections;
@@ -285,10 +284,11 @@ static void walk_turn(const struct machine *machine,
 static void run_turns(struct gb_state *state, const struct machine *machine,
 		      struct mpl_reader *const *readers,
 		      void (*turn)(const struct machine *machine,
-				   struct mpl_reader *const *readers, size_t at))
+				   struct mpl_reader *const *readers,
+				   size_t at))
 {
-	size_t count = machine->recording->count / QUIESCENT_EVERY *
-		       QUIESCENT_EVERY;
+	size_t count =
+		machine->recording->count / QUIESCENT_EVERY * QUIESCENT_EVERY;
 	uint64_t misses = 0;
 	size_t at = 0;
 
@@ -344,20 +344,36 @@ static void run_walk(struct gb_state *state, void *arg)
 	run_with_readers(state, arg, true);
 }
 
+static void space_turn(const struct machine *machine, struct mpl_reader *reader,
+		       const uint64_t *gpa)
+{
+	for (size_t i = 0; i < QUIESCENT_EVERY; i++)
+		peer_use(mpl_lookup(reader, machine->busiest_space, gpa[i]));
+}
+
+static void burst_turn(const struct machine *machine, struct mpl_reader *reader,
+		       const uint64_t *gpa)
+{
+	const struct mpl_section *found[QUIESCENT_EVERY];
+
+	mpl_lookup_burst(reader, machine->busiest_space, gpa, QUIESCENT_EVERY,
+			 found);
+	for (size_t i = 0; i < QUIESCENT_EVERY; i++)
+		peer_use(found[i]);
+}
+
 static void sweep_space(struct gb_state *state, const struct machine *machine,
-			struct mpl_reader *reader)
+			struct mpl_reader *reader,
+			void (*turn)(const struct machine *machine,
+				     struct mpl_reader *reader,
+				     const uint64_t *gpa))
 {
 	const struct peer_input *input = &machine->busiest;
 	size_t at = 0;
 
 	while (gb_next(state, PEER_BATCH)) {
 		for (size_t i = 0; i < PEER_BATCH; i += QUIESCENT_EVERY) {
-			const uint64_t *turn = input->gpa + at + i;
-
-			for (size_t j = 0; j < QUIESCENT_EVERY; j++)
-				peer_use(mpl_lookup(reader,
-						    machine->busiest_space,
-						    turn[j]));
+			turn(machine, reader, input->gpa + at + i);
 			mpl_reader_quiescent(reader);
 		}
 		at += PEER_BATCH;
@@ -367,16 +383,27 @@ static void sweep_space(struct gb_state *state, const struct machine *machine,
 	gb_counter(state, "ranges", (double)input->map.count);
 }
 
-static void run_space(struct gb_state *state, void *arg)
+static void run_sweep(struct gb_state *state, const struct machine *machine,
+		      bool burst)
 {
-	const struct machine *machine = arg;
 	struct mpl_reader *reader = world_enter(machine->plane);
 
 	if (reader)
-		sweep_space(state, machine, reader);
+		sweep_space(state, machine, reader,
+			    burst ? burst_turn : space_turn);
 	else
 		gb_fail(state, "no reader");
 	world_leave(reader);
+}
+
+static void run_space(struct gb_state *state, void *arg)
+{
+	run_sweep(state, arg, false);
+}
+
+static void run_burst(struct gb_state *state, void *arg)
+{
+	run_sweep(state, arg, true);
 }
 
 static int register_machine(struct machine *machine)
@@ -388,6 +415,7 @@ static int register_machine(struct machine *machine)
 		{ "lookup", run_lookup },
 		{ "walk", run_walk },
 		{ "space", run_space },
+		{ "burst", run_burst },
 	};
 	char name[96];
 	int err = 0;
