@@ -41,12 +41,13 @@ struct mpl_waits {
 };
 
 struct mpl_data_plane {
-	/* Read by readers, written by publish only. */
-	const struct mpl_snapshot *published __attribute__((aligned(64)));
+	/* Read by readers, written by publish only; on a pair of lines of its
+	 * own, since processors fetch lines in pairs. */
+	const struct mpl_snapshot *published __attribute__((aligned(128)));
 	uint64_t generation; /* its generation */
 
 	/* Control side. */
-	struct mpl_arena nodes __attribute__((aligned(64)));
+	struct mpl_arena nodes __attribute__((aligned(128)));
 	struct mpl_arena notes; /* parallel to nodes */
 	struct mpl_arena sections;
 	uint64_t epoch;

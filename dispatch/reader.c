@@ -32,7 +32,7 @@ int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 	struct mpl_reader_state *reader;
 	int err;
 
-	reader = aligned_alloc(64, sizeof(*reader));
+	reader = aligned_alloc(128, sizeof(*reader));
 	if (!reader)
 		return -ENOMEM;
 	memset(reader, 0, sizeof(*reader));

@@ -17,6 +17,7 @@ struct mpl_frame {
 	bool held;	/* has been suspended: holds a reference */
 };
 
+/* On pairs of lines of its own: processors fetch lines in pairs. */
 struct mpl_reader_state {
 	struct mpl_reader pub;	/* first: the inline look-up's part */
 	struct mpl_data_plane *dp;
@@ -28,7 +29,7 @@ struct mpl_reader_state {
 
 	/* Under dp->waits.mutex. */
 	struct mpl_device *waits_for;
-} __attribute__((aligned(64)));
+} __attribute__((aligned(128)));
 
 static inline struct mpl_reader_state *
 mpl_reader_state(const struct mpl_reader *reader)

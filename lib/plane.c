@@ -108,7 +108,7 @@ int mpl_plane_new_layout(struct mpl_plane **out,
 		config = &defaults;
 	if (config->max_readers > LIMIT_MAX || config->max_spaces > LIMIT_MAX)
 		return -EINVAL;
-	plane = aligned_alloc(64, sizeof(*plane));
+	plane = aligned_alloc(128, sizeof(*plane));
 	if (!plane)
 		return -ENOMEM;
 	memset(plane, 0, sizeof(*plane));
