@@ -17,8 +17,6 @@
 
 #include "lib/region.h"
 
-struct mpl_commit;
-
 /*
  * May `child` be put below `parent` (or be the target of alias `parent`)?
  * Raises heights and folds aliases, which is harmless if the edge is not made
