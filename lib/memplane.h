@@ -18,5 +18,6 @@
 #include "memplane/dispatch.h" /* the look-up, inline */
 #include "memplane/access.h"   /* reads and writes */
 #include "memplane/stats.h"    /* counting all that */
+#include "memplane/kvm.h"      /* the kernel's mirror of the map, vCPUs */
 
 #endif

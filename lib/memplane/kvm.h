@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * KVM: a listener that keeps a virtual machine's memory slots, ioeventfds and
+ * coalesced zones equal to the map, and the vCPU's exit handling.
+ *
+ * The words slot, ioeventfd, coalesced MMIO and dirty log are those of the
+ * Linux KVM API documentation (Documentation/virt/kvm/api.rst).
+ *
+ *     address space "memory" --- mpl_kvm_attach() -------- slots of as_id 0
+ *     address space "smram"  --- mpl_kvm_attach_space() -- slots of as_id 1
+ *     address space "I/O"    --- mpl_kvm_attach_space() -- PIO: no slots
+ *
+ * Slots cannot be replaced atomically.  Where a commit takes away or replaces
+ * RAM that the guest sees, the vCPUs are *parked*: none is in KVM_RUN and none
+ * can enter it until the new slots stand.  A vCPU in user space is parked
+ * already; it runs on, and waits only when it wants back into the guest.
+ */
+#ifndef MEMPLANE_KVM_H
+#define MEMPLANE_KVM_H
+
+#include "space.h"
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kvm_run; /* <linux/kvm.h> */
+struct mpl_kvm;
+struct mpl_vcpu;
+
+/* System calls, so that tests can count and fail them.  All return -errno. */
+struct mpl_kvm_sys_ops {
+	/* `arg` is a number, or a pointer that the request knows. */
+	int (*ioctl)(void *opaque, int fd, unsigned long request,
+		     uintptr_t arg);
+	int (*map)(void *opaque, int fd, uint64_t offset, size_t len,
+		   void **out);
+	void (*unmap)(void *opaque, void *host, size_t len);
+};
+
+/*
+ * For embedders whose vCPU threads are their own.  park: on return no vCPU is
+ * in KVM_RUN and none enters it until unpark.  Called on the control side;
+ * must not wait for a vCPU that is in user space, whatever it does there.
+ */
+struct mpl_kvm_gate_ops {
+	int (*park)(void *opaque);
+	void (*unpark)(void *opaque);
+};
+
+enum mpl_kvm_dirty_mode {
+	MPL_KVM_DIRTY_BEST,    /* manual where KVM has it, else bitmap */
+	MPL_KVM_DIRTY_BITMAP,  /* KVM_GET_DIRTY_LOG clears */
+	MPL_KVM_DIRTY_MANUAL,  /* KVM_CLEAR_DIRTY_LOG, in chunks */
+	MPL_KVM_DIRTY_ALL_SET, /* manual, and all pages dirty at first */
+	MPL_KVM_DIRTY_RING,    /* a ring per vCPU, and a reaper */
+};
+
+struct mpl_kvm_config {
+	unsigned int slots_max;  /* 0: what the VM can have */
+	uint64_t slot_bytes_max; /* greatest slot; 0: KVM's limit */
+	enum mpl_kvm_dirty_mode dirty_mode;
+	unsigned int dirty_ring_entries; /* per vCPU; 0: 4096 */
+	/* Kicks vCPUs out of KVM_RUN (mpl_vcpu); 0: SIGUSR1.  Its handler is
+	 * the embedder's; it may be empty, but must be installed. */
+	int park_signal;
+	const struct mpl_kvm_gate_ops *gate; /* NULL: mpl_vcpu's own */
+	void *gate_opaque;
+	const struct mpl_kvm_sys_ops *sys; /* NULL: the real ones */
+	void *sys_opaque;
+};
+
+enum mpl_kvm_space {
+	MPL_KVM_SMM = 1, /* KVM address space 1 */
+	MPL_KVM_PIO = 2, /* ports: ioeventfds and coalesced PIO, no slots */
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
