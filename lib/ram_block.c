@@ -19,6 +19,7 @@ int mpl_ram_block_attach(struct mpl_region *region,
 		return -EINVAL;
 	if (config->unbacked || config->host) {
 		region->host = config->unbacked ? NULL : config->host;
+		region->page_size = region->host ? page : 0;
 		return 0;
 	}
 	if (!region->max_size)
@@ -35,6 +36,7 @@ int mpl_ram_block_attach(struct mpl_region *region,
 	/* Only a wish. */
 	(void)madvise(host, region->host_size, MADV_HUGEPAGE);
 	region->host = host;
+	region->page_size = page;
 	return 0;
 }
 

@@ -267,6 +267,11 @@ void *mpl_region_host(const struct mpl_region *region)
 	return region->host;
 }
 
+uint64_t mpl_region_page_size(const struct mpl_region *region)
+{
+	return region->page_size;
+}
+
 void *mpl_region_opaque(const struct mpl_region *region)
 {
 	return region->device.opaque;

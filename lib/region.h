@@ -85,6 +85,7 @@ struct mpl_region {
 	void *host;
 	uint64_t host_size; /* > 0: ours, to be unmapped */
 	uint64_t max_size;
+	uint64_t page_size; /* 0: no host memory */
 
 	void (*release)(void *opaque);
 	void *release_opaque;

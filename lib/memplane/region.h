@@ -161,6 +161,12 @@ const char *mpl_region_name(const struct mpl_region *region);
 enum mpl_region_kind mpl_region_kind(const struct mpl_region *region);
 /* Host address of offset 0, or NULL for kinds without memory. */
 void *mpl_region_host(const struct mpl_region *region);
+/*
+ * Size in bytes of the host pages that are really behind the region's memory,
+ * as the kernel says: 4 KiB at least, more with huge pages (transparent ones
+ * do not count: the kernel may split them).  0 without memory in this process.
+ */
+uint64_t mpl_region_page_size(const struct mpl_region *region);
 /* The `opaque` of the constructor, or NULL. */
 void *mpl_region_opaque(const struct mpl_region *region);
 /* Size as of the last commit; UINT64_MAX is 2^64. */

@@ -30,6 +30,7 @@ static void test_own_memory(void **state)
 	host = mpl_region_host(ram);
 	assert_non_null(host);
 	assert_int_equal((uintptr_t)host % 4096, 0);
+	assert_int_equal(mpl_region_page_size(ram), 4096);
 	assert_int_equal(host[0] | host[0x12344], 0);
 	memset(host, 0x5a, 0x12345);
 	mpl_region_unref(ram);
@@ -59,6 +60,7 @@ static void test_no_memory(void **state)
 		mpl_region_new_ram(*state, "ram", UINT64_MAX, &config, &ram),
 		0);
 	assert_null(mpl_region_host(ram));
+	assert_int_equal(mpl_region_page_size(ram), 0);
 	mpl_region_unref(ram);
 	assert_int_equal(mpl_region_new_ram(*state, "empty", 0, NULL, &empty),
 			 0);
