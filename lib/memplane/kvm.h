@@ -76,6 +76,73 @@ enum mpl_kvm_space {
 	MPL_KVM_PIO = 2, /* ports: ioeventfds and coalesced PIO, no slots */
 };
 
+/*
+ * Make the slots, ioeventfds and coalesced zones of `vm_fd` those of `as`, and
+ * keep them so: a listener is registered.  `config` may be NULL for the
+ * defaults and is copied (what it points at is not).  The descriptor stays
+ * the caller's, must outlive the attachment, and must have no slots.  With
+ * MPL_KVM_DIRTY_RING attach before the first vCPU is made.
+ *
+ * Context as mpl_commit().
+ *
+ * Errors: -EINVAL (a limit out of range), -ENOTSUP (the VM does not have what
+ * the configuration asks for), -ENOMEM, or what an ioctl returned.
+ */
+int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
+		   const struct mpl_kvm_config *config, struct mpl_kvm **out);
+
+/*
+ * Another address space of the same plane and VM.  ioeventfds and coalesced
+ * zones of MPL_KVM_SMM are not given to the kernel: it has one table for both
+ * of its address spaces, and that is filled from the first.
+ *
+ * Errors: as mpl_kvm_attach(); -EINVAL (of another plane), -EEXIST (there is
+ * one already), -ENOTSUP (the VM has one KVM address space only).
+ */
+int mpl_kvm_attach_space(struct mpl_kvm *kvm, struct mpl_address_space *as,
+			 enum mpl_kvm_space which);
+
+/*
+ * Take everything back: slots, ioeventfds, zones; and free `kvm`.  Before any
+ * of its address spaces is freed, and when no vCPU is in KVM_RUN.  NULL is
+ * fine.  Context as mpl_commit().
+ *
+ * Errors: -EBUSY while an mpl_vcpu exists, -EDEADLK: nothing happened.
+ */
+int mpl_kvm_detach(struct mpl_kvm *kvm);
+
+/*
+ * 0, or -ENOTRECOVERABLE if the slots or ioeventfds of one of the address
+ * spaces may differ from its map, because taking a failed commit back failed
+ * as well.  Context as mpl_listener_error().
+ */
+int mpl_kvm_error(const struct mpl_kvm *kvm);
+
+/*
+ * Mend that: delete all slots, ioeventfds and zones, and make them anew.
+ * Context and errors as mpl_listener_resync().
+ */
+int mpl_kvm_resync(struct mpl_kvm *kvm);
+
+struct mpl_kvm_stats {
+	uint64_t slots;         /* now */
+	uint64_t slots_added;   /* ioctls: a slot came, */
+	uint64_t slots_deleted; /* went, */
+	uint64_t slots_flagged; /* or began or ended to log */
+	uint64_t parks;         /* times that all vCPUs were stopped */
+	uint64_t park_ns;       /* and how long altogether */
+	uint64_t park_ns_max;   /* the longest one */
+	uint64_t compactions;   /* slots ran short: neighbours were joined */
+	uint64_t unmapped;      /* ranges with memory that has no slot: less */
+				/* than a page, or host and guest address */
+				/* differ in their lowest 12 bits */
+	uint64_t log_fetches;   /* KVM_GET_DIRTY_LOG */
+	uint64_t log_clears;    /* KVM_CLEAR_DIRTY_LOG */
+	uint64_t ring_entries;  /* taken out of dirty rings */
+};
+/* Context as mpl_plane_stats(). */
+void mpl_kvm_stats(struct mpl_kvm *kvm, struct mpl_kvm_stats *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+
+#include "kvm/kvm.h"
+#include "kvm/sys.h"
+#include "lib/address_space.h"
+#include "lib/plane.h"
+
+unsigned int mpl_kvm_check(const struct mpl_kvm *kvm, unsigned int extension)
+{
+	int result =
+		mpl_kvm_ioctl(kvm, kvm->vm_fd, KVM_CHECK_EXTENSION, extension);
+
+	return result > 0 ? (unsigned int)result : 0;
+}
+
+/*
+ * Lowest priority: last to let go of memory before the new map is published,
+ * first to take it up after.  So vCPUs are parked for the shortest time.
+ */
+static const struct mpl_listener_ops mirror_ops = {
+	.name = "kvm",
+	.priority = INT32_MIN,
+};
+
+static void read_caps(struct mpl_kvm *kvm)
+{
+	struct mpl_kvm_caps *caps = &kvm->caps;
+
+	caps->slots = mpl_kvm_check(kvm, KVM_CAP_NR_MEMSLOTS);
+	if (!caps->slots)
+		caps->slots = 32; /* the API's least */
+	caps->spaces = mpl_kvm_check(kvm, KVM_CAP_MULTI_ADDRESS_SPACE);
+	if (!caps->spaces)
+		caps->spaces = 1;
+	caps->readonly = mpl_kvm_check(kvm, KVM_CAP_READONLY_MEM);
+	caps->manual = mpl_kvm_check(kvm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
+	caps->ring = mpl_kvm_check(kvm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
+	caps->ring_acq_rel = caps->ring != 0;
+	if (!caps->ring)
+		caps->ring = mpl_kvm_check(kvm, KVM_CAP_DIRTY_LOG_RING);
+	caps->ioeventfd = mpl_kvm_check(kvm, KVM_CAP_IOEVENTFD);
+	caps->ioeventfd_any_length =
+		mpl_kvm_check(kvm, KVM_CAP_IOEVENTFD_ANY_LENGTH);
+	caps->coalesced_mmio = mpl_kvm_check(kvm, KVM_CAP_COALESCED_MMIO);
+	caps->coalesced_pio = mpl_kvm_check(kvm, KVM_CAP_COALESCED_PIO);
+}
+
+static int configure(struct mpl_kvm *kvm, const struct mpl_kvm_config *config)
+{
+	if (config)
+		kvm->config = *config;
+	if (!kvm->config.sys)
+		kvm->config.sys = &mpl_kvm_sys_real;
+	read_caps(kvm);
+	return 0;
+}
+
+static int attach(struct mpl_kvm *kvm, struct mpl_address_space *as,
+		  unsigned int which)
+{
+	struct mpl_kvm_mirror *mirror = &kvm->mirrors[which];
+	int err;
+
+	*mirror = (struct mpl_kvm_mirror){
+		.kvm = kvm,
+		.as = as,
+		.which = which,
+	};
+	err = mpl_listener_register(as, &mirror_ops, mirror, &mirror->listener);
+	if (err)
+		mirror->as = NULL;
+	return err;
+}
+
+int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
+		   const struct mpl_kvm_config *config, struct mpl_kvm **out)
+{
+	struct mpl_kvm *kvm = calloc(1, sizeof(*kvm));
+	int err;
+
+	if (!kvm)
+		return -ENOMEM;
+	kvm->plane = mpl_space_of(as)->plane;
+	kvm->vm_fd = vm_fd;
+	err = configure(kvm, config);
+	if (!err)
+		err = attach(kvm, as, MPL_KVM_MEMORY);
+	if (err)
+		free(kvm);
+	else
+		*out = kvm;
+	return err;
+}
+
+int mpl_kvm_attach_space(struct mpl_kvm *kvm, struct mpl_address_space *as,
+			 enum mpl_kvm_space which)
+{
+	if (mpl_space_of(as)->plane != kvm->plane ||
+	    (which != MPL_KVM_SMM && which != MPL_KVM_PIO))
+		return -EINVAL;
+	if (kvm->mirrors[which].as)
+		return -EEXIST;
+	if (which == MPL_KVM_SMM && kvm->caps.spaces < 2)
+		return -ENOTSUP;
+	return attach(kvm, as, which);
+}
+
+int mpl_kvm_detach(struct mpl_kvm *kvm)
+{
+	int err = 0;
+
+	for (int i = MPL_KVM_MIRRORS; kvm && i-- > 0 && !err;) {
+		struct mpl_kvm_mirror *mirror = &kvm->mirrors[i];
+
+		if (!mirror->as)
+			continue;
+		err = mpl_listener_unregister(mirror->listener);
+		if (!err)
+			mirror->as = NULL;
+	}
+	if (!err)
+		free(kvm);
+	return err;
+}
+
+int mpl_kvm_error(const struct mpl_kvm *kvm)
+{
+	int err = 0;
+
+	for (int i = 0; i < MPL_KVM_MIRRORS && !err; i++)
+		if (kvm->mirrors[i].as)
+			err = mpl_listener_error(kvm->mirrors[i].listener);
+	return err;
+}
+
+int mpl_kvm_resync(struct mpl_kvm *kvm)
+{
+	int err = 0;
+
+	for (int i = 0; i < MPL_KVM_MIRRORS && !err; i++)
+		if (kvm->mirrors[i].as)
+			err = mpl_listener_resync(kvm->mirrors[i].listener);
+	return err;
+}
+
+void mpl_kvm_stats(struct mpl_kvm *kvm, struct mpl_kvm_stats *out)
+{
+	bool locked = mpl_control_lock(kvm->plane);
+
+	*out = kvm->stats;
+	mpl_control_unlock(kvm->plane, locked);
+}
