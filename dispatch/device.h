@@ -9,6 +9,8 @@
 
 #include <memplane/region.h>
 
+#include "dispatch/dirty.h"
+
 struct mpl_reader_state;
 struct mpl_waits;
 
@@ -29,6 +31,7 @@ struct mpl_device {
 	bool any_alignment;
 	uint32_t number; /* of its counters: dispatch/count.h */
 	uint64_t counted_before; /* by earlier devices of that number */
+	struct mpl_dirty dirty;	 /* written when logs start and stop */
 	/* Called when the last reference goes. */
 	void (*unreferenced)(struct mpl_device *device);
 

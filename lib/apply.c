@@ -9,6 +9,7 @@
 #include "lib/address_space.h"
 #include "lib/base/vector.h"
 #include "lib/commit.h"
+#include "lib/dirty.h"
 #include "lib/plane.h"
 #include "lib/tree.h"
 
@@ -195,6 +196,18 @@ static int apply_flag(struct mpl_commit *commit, const struct mpl_op *op)
 	return mpl_mark_all(commit, op->region);
 }
 
+/* The region's dirty mask was `before`. */
+static int follow_mask(struct mpl_commit *commit, struct mpl_region *region,
+		       uint8_t before)
+{
+	int err;
+
+	if (mpl_region_dirty_mask(region) == before)
+		return 0;
+	err = mpl_dirty_begin(region);
+	return err ? err : mpl_mark_all(commit, region);
+}
+
 static int apply_log(struct mpl_commit *commit, const struct mpl_op *op)
 {
 	unsigned int *starts = &op->region->log_starts[op->number];
@@ -204,9 +217,7 @@ static int apply_log(struct mpl_commit *commit, const struct mpl_op *op)
 		return -EINVAL;
 	note(commit, op)->flag = op->flag;
 	*starts += op->flag ? 1 : -1u;
-	return mpl_region_dirty_mask(op->region) == before ?
-		       0 :
-		       mpl_mark_all(commit, op->region);
+	return follow_mask(commit, op->region, before);
 }
 
 static int apply_take_part(struct mpl_commit *commit, const struct mpl_op *op)
@@ -217,20 +228,22 @@ static int apply_take_part(struct mpl_commit *commit, const struct mpl_op *op)
 	note(commit, op)->value = region->log_takes_part;
 	region->log_takes_part &= (uint8_t)~(1u << op->number);
 	region->log_takes_part |= (uint8_t)(op->flag << op->number);
-	return mpl_region_dirty_mask(region) == before ?
-		       0 :
-		       mpl_mark_all(commit, region);
+	return follow_mask(commit, region, before);
 }
 
 static int apply_log_global(struct mpl_commit *commit, const struct mpl_op *op)
 {
 	struct mpl_plane *plane = commit->plane;
 	uint8_t before = plane->log_global;
+	uint8_t after = before & (uint8_t)~(1u << op->number);
+	int err;
 
 	note(commit, op)->value = before;
-	plane->log_global &= (uint8_t)~(1u << op->number);
-	plane->log_global |= (uint8_t)(op->flag << op->number);
-	return plane->log_global == before ? 0 : mpl_mark_everything(commit);
+	after |= (uint8_t)(op->flag << op->number);
+	if (after == before)
+		return 0;
+	err = mpl_dirty_begin_global(plane, after);
+	return err ? err : mpl_mark_everything(commit);
 }
 
 /* Another table in the place of the region's; takes `table` over. */
@@ -369,7 +382,7 @@ static void undo_one(struct mpl_commit *commit, const struct mpl_undo *undo)
 		region->log_starts[undo->number] -= undo->flag ? 1 : -1u;
 		break;
 	case MPL_OP_LOG_GLOBAL:
-		commit->plane->log_global = (uint8_t)undo->value;
+		mpl_dirty_undo_global(commit->plane, (uint8_t)undo->value);
 		break;
 	case MPL_OP_LOG_TAKE_PART:
 		region->log_takes_part = (uint8_t)undo->value;
@@ -407,6 +420,11 @@ void mpl_undo_settle(struct mpl_commit *commit)
 		else if (undo->kind == MPL_OP_COALESCE ||
 			 undo->kind == MPL_OP_COALESCE_CLEAR)
 			mpl_coalesced_unref(undo->old);
+		else if (undo->kind == MPL_OP_LOG ||
+			 undo->kind == MPL_OP_LOG_TAKE_PART)
+			mpl_dirty_settle(undo->region);
+		else if (undo->kind == MPL_OP_LOG_GLOBAL)
+			mpl_dirty_settle_global(commit->plane);
 	}
 	commit->undos.count = 0;
 }

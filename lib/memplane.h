@@ -17,6 +17,7 @@
 #include "memplane/reader.h"   /* threads that look addresses up */
 #include "memplane/dispatch.h" /* the look-up, inline */
 #include "memplane/access.h"   /* reads and writes */
+#include "memplane/dirty.h"    /* which pages were written */
 #include "memplane/stats.h"    /* counting all that */
 #include "memplane/kvm.h"      /* the kernel's mirror of the map, vCPUs */
 

@@ -53,7 +53,6 @@ struct mpl_plane {
 	uint64_t order;		   /* of the child added last */
 	uint64_t searches;	   /* for cycles: lib/tree.c */
 	uint64_t folds;		   /* aliases ever folded: lib/tree.h */
-	uint8_t log_global;	   /* clients switched on */
 	struct mpl_plane_stats stats;
 
 	/* Regions come and go from any thread. */
@@ -62,6 +61,9 @@ struct mpl_plane {
 	struct mpl_link dead; /* without references, to be destroyed */
 	bool has_dead;	      /* read without the mutex */
 	uint64_t region_count;
+	uint8_t log_global; /* clients switched on; written under control, too */
+	uint8_t log_may;    /* and those that an unwound commit may switch on
+			     * again */
 
 	/* The queue of the control thread. */
 	pthread_mutex_t queue_mutex;

@@ -7,6 +7,7 @@
 
 #include "dispatch/count.h"
 #include "lib/control.h"
+#include "lib/dirty.h"
 #include "lib/plane.h"
 #include "lib/ram_block.h"
 #include "lib/tree.h"
@@ -100,8 +101,9 @@ static int new_with_memory(struct mpl_plane *plane, enum mpl_region_kind kind,
 
 	if (err)
 		return err;
-	region->log_takes_part = (1u << MPL_LOG_CLIENTS) - 1;
 	err = mpl_ram_block_attach(region, config);
+	if (!err)
+		err = mpl_dirty_attach(region);
 	if (err) {
 		mpl_region_unref(region);
 		return err;
@@ -235,6 +237,7 @@ void mpl_region_destroy(struct mpl_region *region)
 	if (region->release)
 		region->release(region->release_opaque);
 	mpl_ram_block_detach(region);
+	mpl_dirty_destroy(&region->device.dirty);
 	pthread_mutex_lock(&plane->regions_mutex);
 	plane->region_count--;
 	pthread_mutex_unlock(&plane->regions_mutex);

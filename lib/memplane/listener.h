@@ -82,6 +82,13 @@ struct mpl_listener_ops {
 	/* Forget everything that you were told: all of it is told again next.
 	 * Needed by mpl_listener_resync() only. */
 	int (*reset)(void *opaque);
+
+	/*
+	 * mpl_dirty_sync(): fetch what was logged of a range, whose dirty_mask
+	 * is not 0, and merge it (mpl_dirty_merge(), in dirty.h).  An error is
+	 * reported to who called that, and unwinds nothing.
+	 */
+	int (*log_sync)(void *opaque, const struct mpl_flat_range *range);
 };
 
 /*
