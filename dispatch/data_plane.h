@@ -74,6 +74,11 @@ struct mpl_data_plane {
 	uint32_t numbers_used;
 	struct mpl_waits waits;
 
+	/* Doorbells: dispatch/doorbell_hash.h. */
+	uint32_t hash_doorbells; /* a hash for as many or more; 0: none */
+	uint64_t hashes;	 /* in use */
+	uint64_t hashes_refused;
+
 	/* Stalls. */
 	uint64_t stall_ns;
 	uint64_t stalls;

@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
+
+#include "dispatch/data_plane.h"
+#include "dispatch/doorbell_hash.h"
+#include "dispatch/doorbell_tree.h"
 
 int mpl_eventfd_new(int fd, struct mpl_eventfd **out)
 {
@@ -37,123 +40,79 @@ void mpl_eventfd_unref(struct mpl_eventfd *event)
 	free(event);
 }
 
-static int compare_u64(uint64_t a, uint64_t b)
+/* Sizes 0, 1, 2, 4, 8 and two classes of each. */
+static unsigned int class_of(unsigned int size, bool match)
 {
-	return a < b ? -1 : a > b;
+	return 2 * (size ? 1 + (unsigned int)__builtin_ctz(size) : 0) + match;
 }
 
-/* Order of a table; the caller's fd number last. */
-static int compare(const struct mpl_doorbell *a, const struct mpl_doorbell *b)
+/* Takes `root` over; NULL when out of memory, or if nothing is left. */
+static struct mpl_doorbells *table_new(const struct mpl_doorbells *from,
+				       struct mpl_bell_node *root)
 {
-	int order = compare_u64(a->offset, b->offset);
+	struct mpl_doorbells *table = root ? malloc(sizeof(*table)) : NULL;
 
-	if (!order)
-		order = compare_u64(a->size, b->size);
-	if (!order)
-		order = compare_u64(a->match, b->match);
-	if (!order && a->match)
-		order = compare_u64(a->data, b->data);
-	if (!order)
-		order = compare_u64((uint64_t)a->event->caller_fd,
-				    (uint64_t)b->event->caller_fd);
-	return order;
-}
-
-/* First item that is not before `item`; *equal tells whether it is it. */
-static uint32_t position(const struct mpl_doorbells *table,
-			 const struct mpl_doorbell *item, bool *equal)
-{
-	uint32_t low = 0, high = table ? table->count : 0;
-
-	*equal = false;
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		int order = compare(&table->items[middle], item);
-
-		if (order < 0) {
-			low = middle + 1;
-		} else {
-			high = middle;
-			*equal = *equal || order == 0;
-		}
+	if (!table) {
+		mpl_bells_unref(root);
+		return NULL;
 	}
-	return low;
-}
-
-static struct mpl_doorbells *table_new(uint32_t count)
-{
-	struct mpl_doorbells *table = malloc(
-		sizeof(*table) + count * sizeof(table->items[0]));
-
-	if (table) {
-		table->refs = 1;
-		table->count = count;
-	}
+	*table = (struct mpl_doorbells){ 0 };
+	if (from)
+		*table = *from;
+	table->refs = 1;
+	table->root = root;
+	table->hash = NULL;
 	return table;
 }
 
-/* Each table that contains an event holds a reference on it. */
-static void hold_events(const struct mpl_doorbells *table)
-{
-	for (uint32_t i = 0; i < table->count; i++)
-		__atomic_add_fetch(&table->items[i].event->refs, 1,
-				   __ATOMIC_RELAXED);
-}
-
-int mpl_doorbells_with(const struct mpl_doorbells *from,
+int mpl_doorbells_with(struct mpl_data_plane *dp,
+		       const struct mpl_doorbells *from,
 		       const struct mpl_doorbell *item,
 		       struct mpl_doorbells **out)
 {
-	uint32_t count = from ? from->count : 0;
+	struct mpl_bell_node *root;
 	struct mpl_doorbells *table;
-	bool equal;
-	uint32_t at = position(from, item, &equal);
+	int err = mpl_bells_insert(from ? from->root : NULL, item, &root);
 
-	if (equal)
-		return -EEXIST;
-	table = table_new(count + 1);
+	if (err)
+		return err;
+	table = table_new(from, root);
 	if (!table)
 		return -ENOMEM;
-	if (from) {
-		memcpy(table->items, from->items, at * sizeof(*item));
-		memcpy(table->items + at + 1, from->items + at,
-		       (count - at) * sizeof(*item));
-	}
-	table->items[at] = *item;
-	hold_events(table);
+	table->count++;
+	table->in_class[class_of(item->size, item->match)]++;
+	mpl_doorbell_hash_join(dp, from, table, item);
 	*out = table;
 	return 0;
 }
 
-int mpl_doorbells_without(const struct mpl_doorbells *from,
+int mpl_doorbells_without(struct mpl_data_plane *dp,
+			  const struct mpl_doorbells *from,
 			  const struct mpl_ioeventfd *item,
 			  struct mpl_doorbells **out)
 {
 	struct mpl_eventfd named = { .caller_fd = item->fd };
-	struct mpl_doorbell key = {
+	const struct mpl_doorbell key = {
 		.offset = item->offset,
 		.data = item->data,
 		.size = item->size,
 		.match = item->match,
 		.event = &named,
 	};
-	struct mpl_doorbells *table;
-	bool equal;
-	uint32_t at = position(from, &key, &equal);
+	struct mpl_bell_node *root;
+	struct mpl_doorbells *table = NULL;
+	int err = mpl_bells_remove(from ? from->root : NULL, &key, &root);
 
-	if (!equal)
-		return -ENOENT;
-	if (from->count == 1) {
-		*out = NULL;
-		return 0;
+	if (err)
+		return err;
+	if (root) {
+		table = table_new(from, root);
+		if (!table)
+			return -ENOMEM;
+		table->count--;
+		table->in_class[class_of(item->size, item->match)]--;
+		mpl_doorbell_hash_join(dp, from, table, &key);
 	}
-	table = table_new(from->count - 1);
-	if (!table)
-		return -ENOMEM;
-	memcpy(table->items, from->items, at * sizeof(key));
-	memcpy(table->items + at, from->items + at + 1,
-	       (from->count - at - 1) * sizeof(key));
-	hold_events(table);
 	*out = table;
 	return 0;
 }
@@ -170,33 +129,48 @@ void mpl_doorbells_unref(struct mpl_doorbells *table)
 	/* [B4] as in mpl_device_unref() */
 	if (!table || __atomic_sub_fetch(&table->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	for (uint32_t i = 0; i < table->count; i++)
-		mpl_eventfd_unref(table->items[i].event);
+	mpl_doorbell_hash_leave(table);
+	mpl_bells_unref(table->root);
 	free(table);
+}
+
+int mpl_doorbells_each(const struct mpl_doorbells *table, mpl_doorbell_fn *fn,
+		       void *arg)
+{
+	return table ? mpl_bells_each(table->root, fn, arg) : 0;
+}
+
+int mpl_doorbells_missing(const struct mpl_doorbells *a,
+			  const struct mpl_doorbells *b, mpl_doorbell_fn *fn,
+			  void *arg)
+{
+	return a ? mpl_bells_missing(a->root, b ? b->root : NULL, fn, arg) : 0;
 }
 
 const struct mpl_doorbell *mpl_doorbell_find(const struct mpl_doorbells *table,
 					     uint64_t offset,
 					     unsigned int size, uint64_t value)
 {
-	uint32_t low = 0, high = table->count;
+	const unsigned int classes[] = {
+		class_of(0, false),
+		class_of(0, true),
+		class_of(size, false),
+		class_of(size, true),
+	};
+	struct mpl_doorbell key = { .offset = offset, .data = value };
 
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
+	/* In the order of the items; most tables have one class. */
+	for (unsigned int i = 0; i < 4; i++) {
+		const struct mpl_doorbell *found;
 
-		if (table->items[middle].offset < offset)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (; low < table->count; low++) {
-		const struct mpl_doorbell *item = &table->items[low];
-
-		if (item->offset != offset)
-			return NULL;
-		if ((!item->size || item->size == size) &&
-		    (!item->match || item->data == value))
-			return item;
+		if (!table->in_class[classes[i]])
+			continue;
+		key.size = i < 2 ? 0 : size;
+		key.match = i & 1;
+		found = table->hash ? mpl_doorbell_hash_find(table, &key) :
+				      mpl_bells_find(table->root, &key);
+		if (found)
+			return found;
 	}
 	return NULL;
 }

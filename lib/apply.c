@@ -246,13 +246,24 @@ static int apply_log_global(struct mpl_commit *commit, const struct mpl_op *op)
 	return err ? err : mpl_mark_everything(commit);
 }
 
-/* Another table in the place of the region's; takes `table` over. */
+/*
+ * Another table in the place of the region's; takes `table` over.  A
+ * transaction is undone as a whole: so only the table that it found is noted,
+ * with a mark of what shows the region.  What shows it later is marked by the
+ * mutation that does that.
+ */
 static int replace_doorbells(struct mpl_commit *commit,
 			     const struct mpl_op *op,
 			     struct mpl_doorbells *table)
 {
 	struct mpl_region *region = op->region;
 
+	if (region->doorbells_noted == commit->plane->applied) {
+		mpl_doorbells_unref(region->doorbells);
+		region->doorbells = table;
+		return 0;
+	}
+	region->doorbells_noted = commit->plane->applied;
 	note(commit, op)->old = region->doorbells;
 	region->doorbells = table;
 	return mpl_mark_all(commit, region);
@@ -269,7 +280,8 @@ static int apply_ioeventfd_add(struct mpl_commit *commit,
 		.event = op->event,
 	};
 	struct mpl_doorbells *table;
-	int err = mpl_doorbells_with(op->region->doorbells, &item, &table);
+	int err = mpl_doorbells_with(&commit->plane->data,
+				     op->region->doorbells, &item, &table);
 
 	if (err)
 		return err;
@@ -280,7 +292,8 @@ static int apply_ioeventfd_del(struct mpl_commit *commit,
 			       const struct mpl_op *op)
 {
 	struct mpl_doorbells *table;
-	int err = mpl_doorbells_without(op->region->doorbells, &op->ioeventfd,
+	int err = mpl_doorbells_without(&commit->plane->data,
+					op->region->doorbells, &op->ioeventfd,
 					&table);
 
 	return err ? err : replace_doorbells(commit, op, table);
@@ -434,6 +447,7 @@ int mpl_txn_apply(struct mpl_commit *commit, const struct mpl_txn *tx)
 	size_t before = commit->undos.count;
 	int err = tx->err;
 
+	commit->plane->applied++;
 	/* Each mutation notes one step at most. */
 	if (!err && MPL_RESERVE(&commit->undos, tx->ops.count))
 		err = -ENOMEM;

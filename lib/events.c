@@ -90,35 +90,57 @@ static int push_masks(struct mpl_events *events, struct mpl_listener *listener,
 	return err;
 }
 
+struct collector {
+	struct mpl_flat_ioeventfds *list;
+	const struct mpl_flat_range *flat;
+};
+
+/* What of a doorbell lies in the range. */
+static int collect_doorbell(void *arg, const struct mpl_doorbell *item)
+{
+	const struct collector *collector = arg;
+	const struct mpl_flat_range *flat = collector->flat;
+	struct mpl_flat_ioeventfds *list = collector->list;
+	uint64_t low = flat->offset;
+	uint64_t high = low + (flat->last - flat->start);
+	uint64_t more = item->size ? item->size - 1 : 0;
+	uint64_t last = item->offset > UINT64_MAX - more ? UINT64_MAX :
+							    item->offset + more;
+
+	if (item->offset > high || last < low)
+		return 0;
+	if (MPL_RESERVE(list, 1))
+		return -ENOMEM;
+	list->items[list->count++] = (struct mpl_flat_ioeventfd){
+		.region = flat->region,
+		.gpa = flat->start + (item->offset - low),
+		.data = item->data,
+		.size = item->size,
+		.match = item->match,
+		.fd = item->event->fd,
+		.caller_fd = item->event->caller_fd,
+	};
+	return 0;
+}
+
 int mpl_flat_ioeventfds_add(struct mpl_flat_ioeventfds *list,
 			    const struct mpl_range *range)
 {
-	const struct mpl_doorbells *table = range->doorbells;
-	uint64_t low = range->flat.offset;
-	uint64_t high = low + (range->flat.last - range->flat.start);
+	struct collector collector = { .list = list, .flat = &range->flat };
 
-	for (uint32_t i = 0; table && i < table->count; i++) {
-		const struct mpl_doorbell *item = &table->items[i];
-		uint64_t more = item->size ? item->size - 1 : 0;
-		uint64_t last = item->offset > UINT64_MAX - more ?
-					UINT64_MAX :
-					item->offset + more;
+	return mpl_doorbells_each(range->doorbells, collect_doorbell,
+				  &collector);
+}
 
-		if (item->offset > high || last < low)
-			continue;
-		if (MPL_RESERVE(list, 1))
-			return -ENOMEM;
-		list->items[list->count++] = (struct mpl_flat_ioeventfd){
-			.region = range->flat.region,
-			.gpa = range->flat.start + (item->offset - low),
-			.data = item->data,
-			.size = item->size,
-			.match = item->match,
-			.fd = item->event->fd,
-			.caller_fd = item->event->caller_fd,
-		};
-	}
-	return 0;
+/* Those of a range that another one at the same place has not. */
+static int add_missing(struct mpl_flat_ioeventfds *list,
+		       const struct mpl_range *range,
+		       const struct mpl_range *other)
+{
+	struct collector collector = { .list = list, .flat = &range->flat };
+
+	return mpl_doorbells_missing(range->doorbells, other->doorbells,
+				     collect_doorbell, &collector);
 }
 
 static int compare_u64(uint64_t a, uint64_t b)
@@ -172,7 +194,10 @@ static int push_ioeventfds(struct mpl_events *events, enum mpl_event_kind kind,
 	return err;
 }
 
-/* Doorbells that ranges of the differences have, before and after. */
+/*
+ * Doorbells that ranges of the differences have, before and after, but for
+ * those that a range keeps.
+ */
 static int collect_ioeventfds(const struct mpl_changes *changes,
 			      struct mpl_flat_ioeventfds *before,
 			      struct mpl_flat_ioeventfds *after)
@@ -180,12 +205,17 @@ static int collect_ioeventfds(const struct mpl_changes *changes,
 	int err = 0;
 
 	for (size_t i = 0; i < changes->count && !err; i++) {
-		if (changes->items[i].before)
-			err = mpl_flat_ioeventfds_add(
-				before, changes->items[i].before);
-		if (!err && changes->items[i].after)
-			err = mpl_flat_ioeventfds_add(after,
-						      changes->items[i].after);
+		const struct mpl_range *old = changes->items[i].before;
+		const struct mpl_range *now = changes->items[i].after;
+
+		if (old && now) {
+			err = add_missing(before, old, now);
+			if (!err)
+				err = add_missing(after, now, old);
+		} else {
+			err = mpl_flat_ioeventfds_add(old ? before : after,
+						      old ? old : now);
+		}
 	}
 	if (before->count > 1)
 		qsort(before->items, before->count, sizeof(before->items[0]),

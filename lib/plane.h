@@ -52,6 +52,7 @@ struct mpl_plane {
 	struct mpl_link listeners; /* ascending priority, then age */
 	uint64_t order;		   /* of the child added last */
 	uint64_t searches;	   /* for cycles: lib/tree.c */
+	uint64_t applied;	   /* transactions, those that failed included */
 	uint64_t folds;		   /* aliases ever folded: lib/tree.h */
 	struct mpl_plane_stats stats;
 

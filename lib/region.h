@@ -80,6 +80,7 @@ struct mpl_region {
 	struct mpl_link deps;	 /* address spaces whose root chain has it */
 
 	struct mpl_doorbells *doorbells;
+	uint64_t doorbells_noted; /* plane->applied that notes what was before */
 	struct mpl_coalesced *coalesced;
 
 	void *host;

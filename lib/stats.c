@@ -23,6 +23,8 @@ static void fill_data_plane(struct mpl_data_plane *dp,
 	if (dp->retired_first)
 		out->retired_age_ns =
 			mpl_now_ns() - dp->retired_first->since_ns;
+	out->doorbell_hashes = dp->hashes;
+	out->doorbell_hashes_refused = dp->hashes_refused;
 	out->stalls = dp->stalls;
 	snprintf(out->stalled_reader, sizeof(out->stalled_reader), "%s",
 		 dp->stalled_reader);

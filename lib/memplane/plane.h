@@ -67,6 +67,18 @@ struct mpl_plane_config {
 	 */
 	unsigned int stall_ms;
 
+	/*
+	 * A region with at least this many doorbells (txn.h) gets an rte_hash
+	 * for them, in which a write finds its doorbell, beside the sorted
+	 * arrays; 0, the default: none.  It pays where docs/bench.md says.
+	 * Hashes are made from the memory of the EAL that runs in the process,
+	 * the application's or mpl_eal_start()'s.  Where there is none, or its
+	 * memory does not suffice, the arrays are used; that is logged once
+	 * and counted (mpl_plane_stats.doorbell_hashes_refused), no error.
+	 * An EAL with hashes of this plane's in it must outlive the plane.
+	 */
+	unsigned int hash_doorbells;
+
 	/* What a read of an address with nothing behind it yields; the
 	 * default, when `unassigned_set` is false, is 0xff. */
 	uint8_t unassigned_byte;

@@ -37,6 +37,8 @@ struct mpl_plane_stats {
 	uint64_t spaces;
 	uint64_t views;
 	uint64_t regions;
+	uint64_t doorbell_hashes; /* in use: mpl_plane_config.hash_doorbells */
+	uint64_t doorbell_hashes_refused; /* the arrays were used instead */
 	uint64_t decode_errors;	  /* summed over readers that exist or did */
 	uint64_t access_errors;
 	uint64_t stalls;	  /* readers named for stalling reclamation */

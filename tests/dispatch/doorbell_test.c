@@ -33,10 +33,17 @@ static unsigned int open_fds(void)
 /* Every test leaves as many descriptors open as it found. */
 static unsigned int fds_before;
 
+/* The running test's; its doorbells are the bed's data plane's. */
+static struct bed *the_bed;
+
 static int setup(void **state)
 {
+	int err;
+
 	fds_before = open_fds();
-	return bed_setup(state);
+	err = bed_setup(state);
+	the_bed = *state;
+	return err;
 }
 
 static int teardown(void **state)
@@ -82,7 +89,7 @@ static int add(struct mpl_doorbells **table, uint64_t offset,
 	int err;
 
 	assert_int_equal(mpl_eventfd_new(fd, &item.event), 0);
-	err = mpl_doorbells_with(*table, &item, &more);
+	err = mpl_doorbells_with(&the_bed->dp, *table, &item, &more);
 	mpl_eventfd_unref(item.event);
 	if (err)
 		return err;
@@ -102,7 +109,7 @@ static int del(struct mpl_doorbells **table, uint64_t offset,
 		.fd = fd,
 	};
 	struct mpl_doorbells *less;
-	int err = mpl_doorbells_without(*table, &item, &less);
+	int err = mpl_doorbells_without(&the_bed->dp, *table, &item, &less);
 
 	if (err)
 		return err;

@@ -95,7 +95,7 @@ static void test_holds_its_doorbells(void **state)
 
 	assert_true(fd >= 0);
 	assert_int_equal(mpl_eventfd_new(fd, &item.event), 0);
-	assert_int_equal(mpl_doorbells_with(NULL, &item, &table), 0);
+	assert_int_equal(mpl_doorbells_with(&bed->dp, NULL, &item, &table), 0);
 	mpl_eventfd_unref(item.event);
 	from.doorbells = table;
 	assert_int_equal(mpl_section_new(&bed->dp, &from, &index), 0);
