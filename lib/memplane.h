@@ -20,5 +20,6 @@
 #include "memplane/dirty.h"    /* which pages were written */
 #include "memplane/stats.h"    /* counting all that */
 #include "memplane/kvm.h"      /* the kernel's mirror of the map, vCPUs */
+#include "memplane/eal.h"      /* what hashes of doorbells need */
 
 #endif
