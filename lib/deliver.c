@@ -81,15 +81,31 @@ static int tell_plain(int (*fn)(void *opaque), const struct mpl_event *event)
 	return fn ? fn(event->listener->opaque) : 0;
 }
 
-static int tell(const struct mpl_event *event)
+static int tell_step(int (*fn)(void *opaque, bool undo),
+		     const struct mpl_event *event, bool undo)
+{
+	return fn ? fn(event->listener->opaque, undo) : 0;
+}
+
+static int tell_begin(const struct mpl_event *event)
+{
+	int err = tell_plain(event->listener->ops->begin, event);
+
+	event->listener->begun = !err;
+	return err;
+}
+
+static int tell(const struct mpl_event *event, bool undo)
 {
 	const struct mpl_listener_ops *ops = event->listener->ops;
 
+	if (event->kind == MPL_EVENT_BEGIN)
+		event->listener->begun = false;
 	if (event->listener->degraded)
 		return 0;
 	switch (event->kind) {
 	case MPL_EVENT_BEGIN:
-		return tell_plain(ops->begin, event);
+		return tell_begin(event);
 	case MPL_EVENT_PREPARE:
 		return ops->prepare ? ops->prepare(event->listener->opaque,
 						   &event->plan) :
@@ -98,6 +114,10 @@ static int tell(const struct mpl_event *event)
 		return tell_range(ops->range_del, event);
 	case MPL_EVENT_RANGE_ADD:
 		return tell_range(ops->range_add, event);
+	case MPL_EVENT_TAKE:
+		return tell_step(ops->take, event, undo);
+	case MPL_EVENT_PUT:
+		return tell_step(ops->put, event, undo);
 	case MPL_EVENT_LOG_START:
 		return tell_masks(ops->log_start, event);
 	case MPL_EVENT_LOG_STOP:
@@ -123,7 +143,7 @@ static int tell(const struct mpl_event *event)
 int mpl_events_run(struct mpl_events *events, size_t end)
 {
 	while (events->done < end) {
-		int err = tell(&events->items[events->done]);
+		int err = tell(&events->items[events->done], false);
 
 		/* Positive is not a failure that anybody could unwind. */
 		if (err)
@@ -133,13 +153,46 @@ int mpl_events_run(struct mpl_events *events, size_t end)
 	return 0;
 }
 
+int mpl_listener_plan_each(const struct mpl_listener_plan *plan,
+			   int (*fn)(void *arg,
+				     const struct mpl_flat_range *before,
+				     const struct mpl_flat_range *after),
+			   void *arg)
+{
+	const struct mpl_changes *changes = plan->changes;
+	int result = 0;
+
+	for (size_t i = 0; i < changes->count && !result; i++) {
+		const struct mpl_range *before = changes->items[i].before;
+		const struct mpl_range *after = changes->items[i].after;
+
+		result = fn(arg, before ? &before->flat : NULL,
+			    after ? &after->flat : NULL);
+	}
+	return result;
+}
+
 static void degrade(struct mpl_listener *listener, int err)
 {
 	listener->degraded = true;
 	mpl_log(&listener->space->plane->data.log, MPL_LOG_ERROR,
-		"listener \"%s\" of address space \"%s\" failed to take a change back (error %d): it is degraded until mpl_listener_resync()",
+		"listener \"%s\" of address space \"%s\" failed to take a "
+		"change back (error %d): it is degraded until "
+		"mpl_listener_resync()",
 		listener->ops->name ? listener->ops->name : "",
 		listener->space->name, -err);
+}
+
+/* Also who was degraded since it began: it may hold what it must let go. */
+static void tell_abort(struct mpl_listener *listener)
+{
+	int err = 0;
+
+	if (listener->begun && listener->ops->abort)
+		err = listener->ops->abort(listener->opaque);
+	listener->begun = false;
+	if (err && !listener->degraded)
+		degrade(listener, err);
 }
 
 void mpl_events_unwind(struct mpl_events *events, size_t end)
@@ -150,8 +203,7 @@ void mpl_events_unwind(struct mpl_events *events, size_t end)
 		int err;
 
 		if (event.kind == MPL_EVENT_BEGIN) {
-			if (!listener->degraded && listener->ops->abort)
-				listener->ops->abort(listener->opaque);
+			tell_abort(listener);
 			continue;
 		}
 		if (event.kind == MPL_EVENT_PREPARE ||
@@ -165,7 +217,7 @@ void mpl_events_unwind(struct mpl_events *events, size_t end)
 			event.range.old_mask = event.range.new_mask;
 			event.range.new_mask = mask;
 		}
-		err = tell(&event);
+		err = tell(&event, true);
 		if (err)
 			degrade(listener, err);
 	}

@@ -11,6 +11,7 @@
 void mpl_events_destroy(struct mpl_events *events)
 {
 	free(events->items);
+	free(events->all.items);
 	*events = (struct mpl_events){ 0 };
 }
 
@@ -25,8 +26,8 @@ static int push(struct mpl_events *events, const struct mpl_event *event)
 static int push_plain(struct mpl_events *events, enum mpl_event_kind kind,
 		      struct mpl_listener *listener)
 {
-	return push(events, &(struct mpl_event){ .kind = kind,
-						 .listener = listener });
+	return push(events,
+		    &(struct mpl_event){ .kind = kind, .listener = listener });
 }
 
 static int push_range(struct mpl_events *events, enum mpl_event_kind kind,
@@ -234,11 +235,11 @@ static int push_ioeventfd_changes(struct mpl_events *events,
 	int err = collect_ioeventfds(changes, &before, &after);
 
 	if (!err && add)
-		err = push_ioeventfds(events, MPL_EVENT_IOEVENTFD_ADD,
-				      listener, &after, &before);
+		err = push_ioeventfds(events, MPL_EVENT_IOEVENTFD_ADD, listener,
+				      &after, &before);
 	else if (!err)
-		err = push_ioeventfds(events, MPL_EVENT_IOEVENTFD_DEL,
-				      listener, &before, &after);
+		err = push_ioeventfds(events, MPL_EVENT_IOEVENTFD_DEL, listener,
+				      &before, &after);
 	free(before.items);
 	free(after.items);
 	return err;
@@ -262,14 +263,14 @@ static int push_removals(struct mpl_events *events,
 			err = push_range(events, MPL_EVENT_RANGE_DEL, listener,
 					 &before->flat);
 	}
-	return err;
+	return err ? err : push_plain(events, MPL_EVENT_TAKE, listener);
 }
 
 static int push_additions(struct mpl_events *events,
 			  struct mpl_listener *listener,
 			  const struct mpl_changes *changes)
 {
-	int err = 0;
+	int err = push_plain(events, MPL_EVENT_PUT, listener);
 
 	for (size_t i = 0; i < changes->count && !err; i++) {
 		const struct mpl_range *before = changes->items[i].before;
@@ -284,8 +285,7 @@ static int push_additions(struct mpl_events *events,
 			err = push_masks(events, listener, &after->flat,
 					 before->flat.dirty_mask,
 					 after->flat.dirty_mask);
-		if (!err &&
-		    (!before || before->coalesced != after->coalesced))
+		if (!err && (!before || before->coalesced != after->coalesced))
 			err = push_zones(events, MPL_EVENT_COALESCED_ADD,
 					 listener, after);
 	}
@@ -325,6 +325,7 @@ static int push_plan(struct mpl_events *events, struct mpl_listener *listener,
 	struct mpl_event event = {
 		.kind = MPL_EVENT_PREPARE,
 		.listener = listener,
+		.plan.changes = changes,
 	};
 
 	for (size_t i = 0; i < changes->count; i++) {
@@ -381,10 +382,9 @@ int mpl_events_plan(struct mpl_events *events, struct mpl_plane *plane,
 			events->publish = events->count;
 		for (; link != head && !err;
 		     link = down ? link->prev : link->next)
-			err = plan_pass(
-				events, pass,
-				MPL_OF(link, struct mpl_listener, link),
-				log_global_before, plane->log_global);
+			err = plan_pass(events, pass,
+					MPL_OF(link, struct mpl_listener, link),
+					log_global_before, plane->log_global);
 	}
 	return err;
 }
@@ -411,21 +411,25 @@ int mpl_events_plan_all(struct mpl_events *events,
 			struct mpl_listener *listener, bool add)
 {
 	const struct mpl_plane *plane = listener->space->plane;
-	struct mpl_changes changes = { 0 };
-	int err = all_changes(listener->space->view, add, &changes);
+	const struct mpl_changes *changes = &events->all;
+	int err = all_changes(listener->space->view, add, &events->all);
 
 	if (!err)
 		err = push_plain(events, MPL_EVENT_BEGIN, listener);
 	if (!err)
-		err = push_plan(events, listener, &changes);
+		err = push_plan(events, listener, changes);
+	if (!err)
+		err = add ? push_plain(events, MPL_EVENT_TAKE, listener) :
+			    push_removals(events, listener, changes);
 	if (!err && add)
 		err = push_log_global(events, listener, MPL_EVENT_LOG_ON,
 				      plane->log_global);
 	if (!err)
-		err = add ? push_additions(events, listener, &changes) :
-			    push_removals(events, listener, &changes);
-	for (size_t i = 0; add && i < changes.count && !err; i++) {
-		const struct mpl_flat_range *flat = &changes.items[i].after->flat;
+		err = add ? push_additions(events, listener, changes) :
+			    push_plain(events, MPL_EVENT_PUT, listener);
+	for (size_t i = 0; add && i < changes->count && !err; i++) {
+		const struct mpl_flat_range *flat =
+			&changes->items[i].after->flat;
 
 		err = push_masks(events, listener, flat, 0, flat->dirty_mask);
 	}
@@ -434,7 +438,6 @@ int mpl_events_plan_all(struct mpl_events *events,
 				      plane->log_global);
 	if (!err)
 		err = push_plain(events, MPL_EVENT_COMMIT, listener);
-	free(changes.items);
 	events->publish = events->count;
 	return err;
 }

@@ -15,6 +15,8 @@ enum mpl_event_kind {
 	MPL_EVENT_PREPARE,
 	MPL_EVENT_RANGE_DEL,
 	MPL_EVENT_RANGE_ADD,
+	MPL_EVENT_TAKE,
+	MPL_EVENT_PUT,
 	MPL_EVENT_LOG_START,
 	MPL_EVENT_LOG_STOP,
 	MPL_EVENT_IOEVENTFD_DEL,
@@ -49,6 +51,7 @@ struct mpl_events {
 	size_t capacity;
 	size_t publish; /* how many come before the new map is published */
 	size_t done;	/* how many were told */
+	struct mpl_changes all; /* of mpl_events_plan_all() */
 };
 
 /* Doorbells of an address space, sorted. */

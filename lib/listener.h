@@ -15,6 +15,7 @@ struct mpl_listener {
 	struct mpl_link link;	    /* in plane->listeners */
 	struct mpl_link space_link; /* in space->listeners */
 	bool degraded;
+	bool begun; /* told `begin`: an `abort` may be due */
 };
 
 /* Tell every listener of a space that all goes away, and free them. */

@@ -9,10 +9,11 @@
  *   1. begin     ascending priority                       fallible
  *   2. prepare   ascending priority                       fallible
  *   3. removals  descending priority: ioeventfds, coalesced zones and ranges
- *                that are gone; within a listener in ascending address order
+ *                that are gone; within a listener in ascending address order,
+ *                then `take`
  *   4.           -- the new map is published --
- *   5. additions ascending priority: ranges, log_start/log_stop, coalesced
- *                zones, ioeventfds; in ascending address order
+ *   5. additions ascending priority: `put`, then ranges, log_start/log_stop,
+ *                coalesced zones, ioeventfds; in ascending address order
  *   6. commit    ascending priority
  *
  * Among listeners of equal priority the one registered first comes first in
@@ -21,9 +22,11 @@
  *
  * Callbacks return 0 or -errno; NULL ones are skipped.  A failure unwinds
  * the commit: the inverse steps in reverse order, the old content published
- * under a new generation, then `abort` instead of `commit`.  If an inverse
- * step fails as well the listener is marked degraded (mpl_listener_error() is
- * -ENOTRECOVERABLE) and is not called again until mpl_listener_resync().
+ * under a new generation, then `abort` instead of `commit` (or after it, if
+ * somebody's `commit` failed).  If an inverse step or `abort` fails as well the
+ * listener is marked degraded (mpl_listener_error() is -ENOTRECOVERABLE), and
+ * but for the `abort` that is due is not called again until
+ * mpl_listener_resync().
  *
  * Callbacks run on the control thread, or on the committing thread.  They
  * must not commit synchronously (-EDEADLK) and make no accesses.
@@ -38,11 +41,24 @@
 extern "C" {
 #endif
 
-/* What one commit will do to one listener, counted before it does. */
+/* What one commit will do to one listener, before it does. */
 struct mpl_listener_plan {
 	size_t removed;
 	size_t added;
+	const void *changes; /* for mpl_listener_plan_each() */
 };
+
+/*
+ * Visit the differences in ascending order, only inside `prepare`: a range
+ * vanishes (`after` is NULL), appears (`before` is NULL), or stays where it is
+ * and its dirty mask, ioeventfds or coalesced zones change.  A non-zero return
+ * of `fn` ends the walk and is returned.
+ */
+int mpl_listener_plan_each(const struct mpl_listener_plan *plan,
+			   int (*fn)(void *arg,
+				     const struct mpl_flat_range *before,
+				     const struct mpl_flat_range *after),
+			   void *arg);
 
 struct mpl_listener_ops {
 	const char *name;
@@ -52,6 +68,14 @@ struct mpl_listener_ops {
 	int (*prepare)(void *opaque, const struct mpl_listener_plan *plan);
 	int (*range_del)(void *opaque, const struct mpl_flat_range *range);
 	int (*range_add)(void *opaque, const struct mpl_flat_range *range);
+
+	/*
+	 * For listeners that do all at once what `prepare` showed them: before
+	 * and after the new map is published.  With `undo` they are taken
+	 * back, `put` first.
+	 */
+	int (*take)(void *opaque, bool undo);
+	int (*put)(void *opaque, bool undo);
 
 	/*
 	 * The dirty mask of a range that stays changes; range->dirty_mask is
@@ -76,8 +100,8 @@ struct mpl_listener_ops {
 	int (*log_global)(void *opaque, enum mpl_log_client client, bool on);
 
 	int (*commit)(void *opaque);
-	/* The commit that `begin` announced was unwound. */
-	void (*abort)(void *opaque);
+	/* The commit that `begin` announced was unwound; an error degrades. */
+	int (*abort)(void *opaque);
 
 	/* Forget everything that you were told: all of it is told again next.
 	 * Needed by mpl_listener_resync() only. */

@@ -325,9 +325,10 @@ static int picky_commit(void *opaque)
 	return 0;
 }
 
-static void picky_abort(void *opaque)
+static int picky_abort(void *opaque)
 {
 	((struct picky *)opaque)->aborts++;
+	return 0;
 }
 
 static const struct mpl_listener_ops picky_ops = {

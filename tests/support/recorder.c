@@ -105,13 +105,14 @@ static int on_commit(void *opaque)
 	return err;
 }
 
-static void on_abort(void *opaque)
+static int on_abort(void *opaque)
 {
 	struct recorder *r = opaque;
 
 	r->aborts++;
 	if (r->log)
 		text_add(r->log, "%s abort\n", r->name);
+	return 0;
 }
 
 static int on_reset(void *opaque)
