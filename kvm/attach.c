@@ -3,6 +3,7 @@
 #include <linux/kvm.h>
 #include <stdlib.h>
 
+#include "kvm/events.h"
 #include "kvm/kvm.h"
 #include "kvm/sys.h"
 #include "lib/address_space.h"
@@ -23,6 +24,11 @@ unsigned int mpl_kvm_check(const struct mpl_kvm *kvm, unsigned int extension)
 static const struct mpl_listener_ops mirror_ops = {
 	.name = "kvm",
 	.priority = INT32_MIN,
+	.ioeventfd_add = mpl_kvm_ioeventfd_add,
+	.ioeventfd_del = mpl_kvm_ioeventfd_del,
+	.coalesced_add = mpl_kvm_coalesced_add,
+	.coalesced_del = mpl_kvm_coalesced_del,
+	.reset = mpl_kvm_events_reset,
 };
 
 static void read_caps(struct mpl_kvm *kvm)
@@ -58,6 +64,28 @@ static int configure(struct mpl_kvm *kvm, const struct mpl_kvm_config *config)
 	return 0;
 }
 
+/* Events and the gate; with nothing in them yet. */
+static int init_parts(struct mpl_kvm *kvm)
+{
+	const struct mpl_kvm_config *config = &kvm->config;
+	int err = mpl_gate_init(&kvm->gate, config->park_signal, config->gate,
+				config->gate_opaque, &kvm->plane->data.log);
+
+	if (err)
+		return err;
+	err = mpl_kvm_ring_init(kvm);
+	if (err)
+		mpl_gate_destroy(&kvm->gate);
+	return err;
+}
+
+static void destroy_parts(struct mpl_kvm *kvm)
+{
+	mpl_kvm_doorbells_destroy(kvm);
+	mpl_kvm_ring_destroy(kvm);
+	mpl_gate_destroy(&kvm->gate);
+}
+
 static int attach(struct mpl_kvm *kvm, struct mpl_address_space *as,
 		  unsigned int which)
 {
@@ -87,11 +115,18 @@ int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
 	kvm->vm_fd = vm_fd;
 	err = configure(kvm, config);
 	if (!err)
-		err = attach(kvm, as, MPL_KVM_MEMORY);
+		err = init_parts(kvm);
 	if (err)
-		free(kvm);
-	else
-		*out = kvm;
+		goto free_kvm;
+	err = attach(kvm, as, MPL_KVM_MEMORY);
+	if (err)
+		goto destroy;
+	*out = kvm;
+	return 0;
+destroy:
+	destroy_parts(kvm);
+free_kvm:
+	free(kvm);
 	return err;
 }
 
@@ -112,7 +147,11 @@ int mpl_kvm_detach(struct mpl_kvm *kvm)
 {
 	int err = 0;
 
-	for (int i = MPL_KVM_MIRRORS; kvm && i-- > 0 && !err;) {
+	if (!kvm)
+		return 0;
+	if (!mpl_gate_is_empty(&kvm->gate))
+		return -EBUSY;
+	for (int i = MPL_KVM_MIRRORS; i-- > 0 && !err;) {
 		struct mpl_kvm_mirror *mirror = &kvm->mirrors[i];
 
 		if (!mirror->as)
@@ -121,9 +160,11 @@ int mpl_kvm_detach(struct mpl_kvm *kvm)
 		if (!err)
 			mirror->as = NULL;
 	}
-	if (!err)
-		free(kvm);
-	return err;
+	if (err)
+		return err;
+	destroy_parts(kvm);
+	free(kvm);
+	return 0;
 }
 
 int mpl_kvm_error(const struct mpl_kvm *kvm)

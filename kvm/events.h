@@ -16,4 +16,10 @@ int mpl_kvm_coalesced_add(void *opaque, const struct mpl_flat_range *range,
 int mpl_kvm_coalesced_del(void *opaque, const struct mpl_flat_range *range,
 			  uint64_t start, uint64_t last);
 
+/*
+ * For a listener's `reset`: take back all that a mirror has in the kernel.  What
+ * cannot be is logged, and forgotten.
+ */
+int mpl_kvm_events_reset(void *opaque);
+
 #endif

@@ -4,10 +4,9 @@
  *
  * Three parts share struct mpl_kvm, and each writes its own only:
  *
- *   mirrors   slots and dirty logs of each address space   slot.c dirty.c
- *   events    ioeventfds and coalesced zones               ioeventfd.c
- * coalesced.c gate      vCPUs, and how they are stopped              park.c
- * vcpu.c
+ *   mirrors   slots and dirty logs             slot.c dirty.c
+ *   events    ioeventfds and coalesced zones   ioeventfd.c coalesced.c
+ *   gate      vCPUs, and how they are stopped  park.c vcpu.c exit.c
  *
  * Slots and events are written on the control side, under the plane's control
  * lock.
@@ -18,6 +17,8 @@
 #include <memplane/kvm.h>
 #include <memplane/listener.h>
 
+#include "kvm/coalesced.h"
+#include "kvm/ioeventfd.h"
 #include "kvm/park.h"
 
 struct mpl_plane;
@@ -62,6 +63,8 @@ struct mpl_kvm {
 	struct mpl_kvm_stats stats;
 
 	/* events */
+	struct mpl_kvm_doorbells doorbells;
+	struct mpl_kvm_ring ring;
 
 	/* gate */
 	struct mpl_kvm_gate gate;

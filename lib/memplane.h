@@ -19,7 +19,8 @@
 #include "memplane/access.h"   /* reads and writes */
 #include "memplane/dirty.h"    /* which pages were written */
 #include "memplane/stats.h"    /* counting all that */
-#include "memplane/kvm.h"      /* the kernel's mirror of the map, vCPUs */
+#include "memplane/kvm.h"      /* the kernel's mirror of the map */
+#include "memplane/vcpu.h"     /* KVM_RUN, exits, parking */
 #include "memplane/eal.h"      /* what hashes of doorbells need */
 
 #endif

@@ -328,6 +328,7 @@ static int check_extension(const struct fake_kvm *fake, unsigned long cap)
 		return fake->ring_bytes;
 	case KVM_CAP_IOEVENTFD:
 	case KVM_CAP_COALESCED_PIO:
+	case KVM_CAP_IMMEDIATE_EXIT:
 		return 1;
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
 		return !fake->no_ioeventfd_any_length;
@@ -402,6 +403,16 @@ static bool fails(struct fake_kvm *fake)
 	return false;
 }
 
+static bool is_vcpu(int fd)
+{
+	return fd >= FAKE_VCPU_FD && fd < FAKE_VCPU_FD + FAKE_VCPUS;
+}
+
+static unsigned int vcpu_of(int fd)
+{
+	return (unsigned int)(fd - FAKE_VCPU_FD);
+}
+
 static int fake_ioctl(void *opaque, int fd, unsigned long request,
 		      uintptr_t arg)
 {
@@ -409,6 +420,9 @@ static int fake_ioctl(void *opaque, int fd, unsigned long request,
 	enum fake_call kind = kind_of(request);
 	int err;
 
+	if (is_vcpu(fd) && request == KVM_RUN && fake->guest)
+		return fake->guest(fake->guest_arg, vcpu_of(fd),
+				   fake->runs[vcpu_of(fd)]);
 	if (fd != FAKE_VM_FD)
 		return -EBADF;
 	if (request == KVM_CHECK_EXTENSION)
@@ -424,20 +438,39 @@ static int fake_ioctl(void *opaque, int fd, unsigned long request,
 	return err;
 }
 
+static void *new_pages(size_t len)
+{
+	void *pages = calloc(1, len);
+
+	assert_non_null(pages);
+	return pages;
+}
+
 static int fake_map(void *opaque, int fd, uint64_t offset, size_t len,
 		    void **out)
 {
 	struct fake_kvm *fake = opaque;
-	struct fake_ring *ring = &fake->rings[fd - FAKE_VCPU_FD];
+	struct fake_ring *ring;
 
-	if (fd < FAKE_VCPU_FD || fd >= FAKE_VCPU_FD + FAKE_VCPUS)
+	if (!is_vcpu(fd))
 		return -EBADF;
+	ring = &fake->rings[vcpu_of(fd)];
+	if (fake->maps_failing) {
+		fake->maps_failing--;
+		return -ENOMEM;
+	}
+	if (!offset && !fake->runs[vcpu_of(fd)]) {
+		*out = fake->runs[vcpu_of(fd)] = new_pages(len);
+		return 0;
+	}
+	if (offset == 2 * PAGE && !fake->coalesced) {
+		*out = fake->coalesced = new_pages(len);
+		return 0;
+	}
 	if (offset != KVM_DIRTY_LOG_PAGE_OFFSET * PAGE || ring->gfns ||
 	    len != fake->ring_entries * sizeof(*ring->gfns))
 		return -EINVAL;
-	ring->gfns = calloc(1, len);
-	assert_non_null(ring->gfns);
-	*out = ring->gfns;
+	*out = ring->gfns = new_pages(len);
 	return 0;
 }
 
@@ -446,9 +479,14 @@ static void fake_unmap(void *opaque, void *host, size_t len)
 	struct fake_kvm *fake = opaque;
 
 	(void)len;
-	for (int i = 0; i < FAKE_VCPUS; i++)
+	for (int i = 0; i < FAKE_VCPUS; i++) {
 		if (fake->rings[i].gfns == host)
 			fake->rings[i] = (struct fake_ring){ 0 };
+		if (fake->runs[i] == host)
+			fake->runs[i] = NULL;
+	}
+	if (fake->coalesced == host)
+		fake->coalesced = NULL;
 	free(host);
 }
 
@@ -516,8 +554,11 @@ void fake_free(struct fake_kvm *fake)
 {
 	for (int i = 0; i < FAKE_SPACES; i++)
 		assert_int_equal(fake->count[i], 0);
-	for (int i = 0; i < FAKE_VCPUS; i++)
+	for (int i = 0; i < FAKE_VCPUS; i++) {
 		assert_null(fake->rings[i].gfns);
+		assert_null(fake->runs[i]);
+	}
+	assert_null(fake->coalesced);
 	assert_int_equal(fake->n_ioeventfds, 0);
 	assert_int_equal(fake->n_zones, 0);
 	assert_false(fake->parked);

@@ -83,6 +83,9 @@ struct fake_kvm {
 	struct fake_zone *zones;
 	size_t n_zones, cap_zones;
 	struct fake_ring rings[FAKE_VCPUS];
+	struct kvm_run *runs[FAKE_VCPUS]; /* mapped: two pages */
+	struct kvm_coalesced_mmio_ring *coalesced; /* mapped */
+	unsigned int maps_failing; /* fail so many calls of map, -ENOMEM */
 
 	bool parked;
 	uint64_t calls[FAKE_CALLS]; /* also those that failed */
@@ -100,6 +103,9 @@ struct fake_kvm {
 	 * the VM as a vCPU would find it. */
 	void (*watch)(void *arg, struct fake_kvm *fake);
 	void *watch_arg;
+	/* KVM_RUN: fills the exit in, and returns what the ioctl shall. */
+	int (*guest)(void *arg, unsigned int vcpu, struct kvm_run *run);
+	void *guest_arg;
 	/* Runs before each call; e.g. a guest that writes meanwhile. */
 	void (*before)(void *arg, struct fake_kvm *fake, unsigned long request);
 	void *before_arg;
