@@ -125,6 +125,48 @@ static void ram_read(const struct subject *subject, uint64_t units)
 	}
 }
 
+static void ram_write(const struct subject *subject, uint64_t units)
+{
+	static const uint8_t buffer[64];
+
+	for (uint64_t i = 0; i < units; i++)
+		bench_use(mpl_write(subject->reader, subject->io->as, 64,
+				    attrs, buffer, sizeof(buffer)));
+}
+
+static void ram_store_release(const struct subject *subject, uint64_t units)
+{
+	for (uint64_t i = 0; i < units; i++)
+		bench_use(mpl_store_release(subject->reader, subject->io->as,
+					    64, 4, i));
+}
+
+static void ram_exchange(const struct subject *subject, uint64_t units)
+{
+	uint64_t expected = 0;
+	bool swapped;
+
+	for (uint64_t i = 0; i < units; i++)
+		bench_use(mpl_compare_exchange(subject->reader,
+					       subject->io->as, 128, 4,
+					       &expected, i, &swapped));
+}
+
+static void ram_burst(const struct subject *subject, uint64_t units)
+{
+	uint64_t gpa[32];
+	void *host[32];
+
+	for (int i = 0; i < 32; i++)
+		gpa[i] = 4096 * (uint64_t)i;
+	for (uint64_t i = 0; i < units; i += 32) {
+		bench_use(mpl_translate_burst(subject->reader,
+					      subject->io->as, gpa, 32, 1526,
+					      MPL_FOR_WRITE, host));
+		peer_use(host);
+	}
+}
+
 static void ram_translate(const struct subject *subject, uint64_t units)
 {
 	size_t contiguous;
@@ -173,7 +215,11 @@ static const struct item items[] = {
 	{ "access/ram_load", ram_load, UNITS, 0 },
 	{ "access/ram_store", ram_store, UNITS, 0 },
 	{ "access/ram_read_64", ram_read, UNITS, 0 },
+	{ "access/ram_write_64", ram_write, UNITS, 0 },
+	{ "access/ram_store_release", ram_store_release, UNITS, 0 },
+	{ "access/ram_exchange", ram_exchange, UNITS, 0 },
 	{ "access/translate", ram_translate, UNITS, 0 },
+	{ "access/burst_write", ram_burst, UNITS, 0 },
 	{ "commit/toggle_twice/64", toggle, TOGGLES, 64 },
 	{ "commit/toggle_twice/1024", toggle, TOGGLES, 1024 },
 	{ "commit/toggle_twice/16384", toggle, TOGGLES, 16384 },

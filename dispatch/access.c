@@ -190,8 +190,10 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 		return mpl_count_decode_error(reader);
 	}
 	*done = mpl_section_rest(section, gpa, len);
-	if (section->flags & MPL_SECTION_WRITE) {
+	if (mpl_section_rights(section) & MPL_SECTION_WRITE) {
 		copy_to(section, mpl_section_host(section, gpa), buf, *done);
+		if (section->flags & MPL_SECTION_LOGGED)
+			mpl_dirty_mark_section(section, gpa, *done);
 		return MPL_OK;
 	}
 	if (!has_callbacks(section))

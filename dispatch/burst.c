@@ -78,6 +78,22 @@ static inline struct run run_of(const struct mpl_section *section, size_t len,
 	};
 }
 
+/* Memory that is logged: a pointer to write goes into the reader's notes. */
+static inline void *logged(const struct burst *burst, uint64_t gpa, size_t len,
+			   uint32_t intent)
+{
+	const struct mpl_section *section = burst->guess;
+
+	if (!(section->flags & MPL_SECTION_LOGGED) ||
+	    (mpl_section_rights(section) & intent) != intent ||
+	    !mpl_section_holds(section, gpa, len))
+		return NULL;
+	return mpl_reader_note_write(mpl_reader_state(burst->reader), section,
+				     gpa, len) ?
+		       mpl_section_host(section, gpa) :
+		       NULL;
+}
+
 unsigned int mpl_translate_burst(struct mpl_reader *reader,
 				 const struct mpl_address_space *as,
 				 const uint64_t *gpa, unsigned int count,
@@ -93,7 +109,8 @@ unsigned int mpl_translate_burst(struct mpl_reader *reader,
 			walk(&burst, gpa[i]);
 			run = run_of(burst.guess, len, intent);
 			if (gpa[i] - run.start >= run.count) {
-				host[i] = NULL;
+				host[i] = logged(&burst, gpa[i], len, intent);
+				found += host[i] != NULL;
 				continue;
 			}
 		}

@@ -55,8 +55,8 @@ static unsigned int clients_of(const struct mpl_dirty *dirty)
 	return __atomic_load_n(&dirty->clients, __ATOMIC_ACQUIRE);
 }
 
-static void mark_clients(const struct mpl_dirty *dirty, unsigned int clients,
-			 uint64_t first, uint64_t last)
+void mpl_dirty_mark_clients(const struct mpl_dirty *dirty, uint32_t clients,
+			    uint64_t first, uint64_t last)
 {
 	for (; clients; clients &= clients - 1)
 		mpl_dirty_set_mark(dirty->sets[__builtin_ctz(clients)], first,
@@ -68,9 +68,9 @@ void mpl_dirty_mark_device(struct mpl_device *device, uint64_t offset,
 {
 	/* [B31] full fence, as in mpl_dirty_mark_section(). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	mark_clients(&device->dirty, clients_of(&device->dirty),
-		     offset / MPL_DIRTY_PAGE,
-		     (offset + (len - 1)) / MPL_DIRTY_PAGE);
+	mpl_dirty_mark_clients(&device->dirty, clients_of(&device->dirty),
+			       offset / MPL_DIRTY_PAGE,
+			       (offset + (len - 1)) / MPL_DIRTY_PAGE);
 }
 
 void mpl_dirty_mark_section(const struct mpl_section *section, uint64_t gpa,
@@ -85,10 +85,10 @@ void mpl_dirty_mark_section(const struct mpl_section *section, uint64_t gpa,
 	 * is not stored yet.
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	mark_clients(&section->device->dirty,
-		     section->flags >> MPL_SECTION_DIRTY_SHIFT & 0xff,
-		     offset / MPL_DIRTY_PAGE,
-		     (offset + (len - 1)) / MPL_DIRTY_PAGE);
+	mpl_dirty_mark_clients(&section->device->dirty,
+			       section->flags >> MPL_SECTION_DIRTY_SHIFT & 0xff,
+			       offset / MPL_DIRTY_PAGE,
+			       (offset + (len - 1)) / MPL_DIRTY_PAGE);
 }
 
 void mpl_dirty_merge_device(struct mpl_device *device, uint64_t page,

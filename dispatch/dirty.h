@@ -60,6 +60,10 @@ struct mpl_dirty_set *mpl_dirty_set_of(const struct mpl_dirty *dirty,
 void mpl_dirty_mark_device(struct mpl_device *device, uint64_t offset,
 			   uint64_t len);
 
+/* Pages, for the clients of a mask; after a full fence [B31]. */
+void mpl_dirty_mark_clients(const struct mpl_dirty *dirty, uint32_t clients,
+			    uint64_t first, uint64_t last);
+
 /* The same by the mask of the section through which it was stored. */
 void mpl_dirty_mark_section(const struct mpl_section *section, uint64_t gpa,
 			    uint64_t len);

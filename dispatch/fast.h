@@ -49,6 +49,17 @@ static inline uint8_t *mpl_section_host(const struct mpl_section *section,
 	return section->host + (gpa - section->start);
 }
 
+/* What may be done to its memory: of an intent's bits those that it has. */
+static inline uint32_t mpl_section_rights(const struct mpl_section *section)
+{
+	uint32_t rights =
+		section->flags & (MPL_SECTION_READ | MPL_SECTION_WRITE);
+
+	return section->flags & MPL_SECTION_LOGGED ?
+		       rights | MPL_SECTION_WRITE :
+		       rights;
+}
+
 /* Memory, and not of a device that minds how it is accessed? */
 static inline bool mpl_section_direct(const struct mpl_section *section,
 				      uint32_t flag)

@@ -107,8 +107,8 @@ int mpl_reader_unregister(struct mpl_reader *pub)
 
 	if (reader->frame)
 		return -EDEADLK;
-	if (reader->online)
-		mpl_rcu_offline(dp->rcu, reader->id);
+	mpl_reader_offline(pub);
+	mpl_pending_destroy(&reader->pending);
 	pthread_mutex_lock(&dp->readers_mutex);
 	mpl_rcu_unregister(dp->rcu, reader->id);
 	add_stats(&dp->gone, reader);
@@ -131,6 +131,34 @@ void mpl_reader_set_name(struct mpl_reader *pub, const char *name)
 	pthread_mutex_unlock(&reader->dp->readers_mutex);
 }
 
+/* Its host pointers lose their validity: what they wrote is written. */
+static void mark_pending(struct mpl_reader_state *reader)
+{
+	mpl_pending_flush(&reader->pending);
+	reader->online = MPL_ONLINE;
+}
+
+/* Apart from its callers, which need no registers saved then. */
+static __attribute__((noinline)) int
+not_just_online(struct mpl_reader_state *reader,
+		int (*again)(struct mpl_reader *reader))
+{
+	if (!reader->online)
+		return 0;
+	mark_pending(reader);
+	return again(&reader->pub);
+}
+
+bool mpl_reader_note_write(struct mpl_reader_state *reader,
+			   const struct mpl_section *section, uint64_t gpa,
+			   uint64_t len)
+{
+	if (!mpl_pending_add(&reader->pending, section, gpa, len))
+		return false;
+	reader->online = MPL_ONLINE_WRITING;
+	return true;
+}
+
 int mpl_reader_online(struct mpl_reader *pub)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
@@ -138,7 +166,7 @@ int mpl_reader_online(struct mpl_reader *pub)
 	if (reader->frame)
 		return -EDEADLK;
 	if (!reader->online) {
-		reader->online = true;
+		reader->online = MPL_ONLINE;
 		mpl_rcu_online(reader->dp->rcu, reader->id);
 	}
 	return 0;
@@ -150,10 +178,10 @@ int mpl_reader_offline(struct mpl_reader *pub)
 
 	if (reader->frame)
 		return -EDEADLK;
-	if (reader->online) {
-		reader->online = false;
-		mpl_rcu_offline(reader->dp->rcu, reader->id);
-	}
+	if (__builtin_expect(reader->online != MPL_ONLINE, 0))
+		return not_just_online(reader, mpl_reader_offline);
+	reader->online = MPL_OFFLINE;
+	mpl_rcu_offline(reader->dp->rcu, reader->id);
 	return 0;
 }
 
@@ -163,8 +191,9 @@ int mpl_reader_quiescent(struct mpl_reader *pub)
 
 	if (__builtin_expect(reader->frame != NULL, 0))
 		return -EDEADLK;
-	if (reader->online)
-		mpl_rcu_quiescent(reader->dp->rcu, reader->id);
+	if (__builtin_expect(reader->online != MPL_ONLINE, 0))
+		return not_just_online(reader, mpl_reader_quiescent);
+	mpl_rcu_quiescent(reader->dp->rcu, reader->id);
 	return 0;
 }
 
@@ -178,13 +207,15 @@ void mpl_reader_hold(struct mpl_reader_state *reader)
 		frame->held = true;
 		mpl_device_pin(frame->device);
 	}
-	reader->online = false;
+	if (reader->online == MPL_ONLINE_WRITING)
+		mark_pending(reader);
+	reader->online = MPL_OFFLINE;
 	mpl_rcu_offline(reader->dp->rcu, reader->id);
 }
 
 void mpl_reader_resume(struct mpl_reader_state *reader)
 {
-	reader->online = true;
+	reader->online = MPL_ONLINE;
 	mpl_rcu_online(reader->dp->rcu, reader->id);
 }
 

@@ -7,6 +7,7 @@
 
 #include "dispatch/data_plane.h"
 #include "dispatch/device.h"
+#include "dispatch/pending.h"
 
 /* A device callback that is running: on the stack of whoever runs it. */
 struct mpl_frame {
@@ -17,15 +18,22 @@ struct mpl_frame {
 	bool held;	/* has been suspended: holds a reference */
 };
 
+enum mpl_online {
+	MPL_OFFLINE,
+	MPL_ONLINE,
+	MPL_ONLINE_WRITING, /* and pages are pending, to be marked */
+};
+
 /* On pairs of lines of its own: processors fetch lines in pairs. */
 struct mpl_reader_state {
 	struct mpl_reader pub;	/* first: the inline look-up's part */
 	struct mpl_data_plane *dp;
 	unsigned int id;
-	bool online;
+	uint8_t online;		 /* enum mpl_online */
 	struct mpl_frame *frame; /* innermost, or NULL */
 	struct mpl_reader_stats stats;
 	uint64_t *counts[MPL_COUNT_CHUNKS]; /* dispatch/count.h */
+	struct mpl_pending pending;
 
 	/* Under dp->waits.mutex. */
 	struct mpl_device *waits_for;
@@ -69,6 +77,14 @@ struct mpl_reader_state *mpl_reader_in_access(struct mpl_data_plane *dp);
 void mpl_reader_hold(struct mpl_reader_state *reader);
 /* Online again; what look-ups returned before is no longer valid. */
 void mpl_reader_resume(struct mpl_reader_state *reader);
+
+/*
+ * A host pointer for writing into a logged section is given out: its pages are
+ * marked when it loses its validity.  False: they cannot be noted.
+ */
+bool mpl_reader_note_write(struct mpl_reader_state *reader,
+			   const struct mpl_section *section, uint64_t gpa,
+			   uint64_t len);
 
 /* Nobody's until it is adopted again. */
 void mpl_reader_disown(struct mpl_reader_state *reader);

@@ -7,14 +7,31 @@
 #include "dispatch/device.h"
 #include "dispatch/fast.h"
 
-mpl_result_t mpl_translate_refused(struct mpl_reader *pub,
-				   const struct mpl_section *section)
+static struct mpl_translated refused(mpl_result_t why)
+{
+	return (struct mpl_translated){
+		.packed = (uint64_t)why << MPL_RESULT_SHIFT,
+	};
+}
+
+struct mpl_translated mpl_translate_slow(struct mpl_reader *pub,
+					 const struct mpl_section *section,
+					 uint64_t gpa, size_t len,
+					 enum mpl_intent intent)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 
-	return mpl_section_is_unassigned(section) ?
-		       mpl_count_decode_error(reader) :
-		       mpl_count_access_error(reader);
+	if (mpl_section_is_unassigned(section))
+		return refused(mpl_count_decode_error(reader));
+	if (len)
+		len = mpl_section_rest(section, gpa, len);
+	if ((mpl_section_rights(section) & intent) != (uint32_t)intent ||
+	    (len && !mpl_reader_note_write(reader, section, gpa, len)))
+		return refused(mpl_count_access_error(reader));
+	return (struct mpl_translated){
+		.host = mpl_section_host(section, gpa),
+		.packed = len,
+	};
 }
 
 mpl_result_t mpl_translate_sym(struct mpl_reader *reader,
@@ -46,7 +63,7 @@ int mpl_window_open(struct mpl_reader *reader,
 		return -EINVAL;
 	if (mpl_section_is_unassigned(section))
 		return -EFAULT;
-	if ((section->flags & intent) != (uint32_t)intent)
+	if ((mpl_section_rights(section) & intent) != (uint32_t)intent)
 		return -EACCES;
 	if (!mpl_section_holds(section, gpa, len))
 		return -ERANGE;
@@ -59,14 +76,36 @@ int mpl_window_open(struct mpl_reader *reader,
 		.stamp = root->stamp,
 		.as = as,
 		.region = mpl_section_region(section),
+		.offset = mpl_section_offset(section, gpa),
+		.intent = intent,
 	};
+	return 0;
+}
+
+/* A region begins with its device: see mpl_section_region(). */
+static struct mpl_device *device_of(const struct mpl_window *window)
+{
+	return (struct mpl_device *)window->region;
+}
+
+int mpl_window_dirty(const struct mpl_window *window, size_t offset,
+		     size_t len)
+{
+	if (!(window->intent & MPL_FOR_WRITE))
+		return -EACCES;
+	if (offset > window->len || len > window->len - offset)
+		return -ERANGE;
+	if (len)
+		mpl_dirty_mark_device(device_of(window),
+				      window->offset + offset, len);
 	return 0;
 }
 
 void mpl_window_close(struct mpl_window *window)
 {
-	/* A region begins with its device: see mpl_section_region(). */
-	if (window->region)
-		mpl_device_unref((struct mpl_device *)window->region);
+	if (window->region) {
+		(void)mpl_window_dirty(window, 0, window->len);
+		mpl_device_unref(device_of(window));
+	}
 	*window = (struct mpl_window){ 0 };
 }

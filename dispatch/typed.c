@@ -69,43 +69,74 @@ mpl_result_t mpl_store(struct mpl_reader *pub,
 	return mpl_write(pub, as, gpa, attrs, &word, size);
 }
 
+/* Is `size` at `gpa` an aligned word of the section's? */
+static inline uint8_t *queue_host(const struct mpl_section *section,
+				  uint64_t gpa, unsigned int size)
+{
+	uint8_t *host;
+
+	if ((size != 2 && size != 4 && size != 8) ||
+	    mpl_section_rest(section, gpa, size) != size)
+		return NULL;
+	host = mpl_section_host(section, gpa);
+	return mpl_is_aligned(host, size) ? host : NULL;
+}
+
 /* Host address of an aligned word that may be used so, or NULL. */
 static void *queue_word(struct mpl_reader_state *reader,
 			const struct mpl_address_space *as, uint64_t gpa,
-			unsigned int size, uint32_t flags,
-			mpl_result_t *result)
+			unsigned int size, uint32_t flags)
 {
 	const struct mpl_section *section =
 		mpl_lookup(&reader->pub, as, gpa);
-	uint8_t *host;
 
+	return (section->flags & flags) == flags ?
+		       queue_host(section, gpa, size) :
+		       NULL;
+}
+
+/*
+ * Where queue_word() found none: a word of logged memory, and its section, or
+ * NULL and why.
+ */
+static void *logged_word(struct mpl_reader_state *reader,
+			 const struct mpl_address_space *as, uint64_t gpa,
+			 unsigned int size, uint32_t flags,
+			 const struct mpl_section **logged,
+			 mpl_result_t *result)
+{
+	const struct mpl_section *section =
+		mpl_lookup(&reader->pub, as, gpa);
+	uint8_t *host = NULL;
+
+	*result = MPL_OK;
+	*logged = section;
 	if (mpl_section_is_unassigned(section)) {
 		*result = mpl_count_decode_error(reader);
 		return NULL;
 	}
-	*result = MPL_OK;
-	if ((section->flags & flags) == flags &&
-	    (size == 2 || size == 4 || size == 8) &&
-	    mpl_section_rest(section, gpa, size) == size) {
-		host = mpl_section_host(section, gpa);
-		if (mpl_is_aligned(host, size))
-			return host;
-	}
-	*result = mpl_count_access_error(reader);
-	return NULL;
+	if ((mpl_section_rights(section) & flags) == flags)
+		host = queue_host(section, gpa, size);
+	if (!host)
+		*result = mpl_count_access_error(reader);
+	return host;
 }
 
 mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
 			      const struct mpl_address_space *as, uint64_t gpa,
 			      unsigned int size, uint64_t *value)
 {
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	void *host = queue_word(reader, as, gpa, size, MPL_SECTION_READ);
+	const struct mpl_section *section;
 	mpl_result_t result;
-	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
-				MPL_SECTION_READ, &result);
 
 	*value = 0;
-	if (!host)
+	if (!host) {
+		logged_word(reader, as, gpa, size, MPL_SECTION_READ, &section,
+			    &result);
 		return result;
+	}
 	/* [guest] the order is the caller's wish */
 	if (size == 2)
 		*value = __atomic_load_n((uint16_t *)host, __ATOMIC_ACQUIRE);
@@ -116,16 +147,8 @@ mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
 	return MPL_OK;
 }
 
-mpl_result_t mpl_store_release(struct mpl_reader *pub,
-			       const struct mpl_address_space *as,
-			       uint64_t gpa, unsigned int size, uint64_t value)
+static inline void store_word(void *host, unsigned int size, uint64_t value)
 {
-	mpl_result_t result;
-	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
-				MPL_SECTION_WRITE, &result);
-
-	if (!host)
-		return result;
 	/* [guest] the order is the caller's wish */
 	if (size == 2)
 		__atomic_store_n((uint16_t *)host, (uint16_t)value,
@@ -135,6 +158,35 @@ mpl_result_t mpl_store_release(struct mpl_reader *pub,
 				 __ATOMIC_RELEASE);
 	else
 		__atomic_store_n((uint64_t *)host, value, __ATOMIC_RELEASE);
+}
+
+static __attribute__((noinline)) mpl_result_t
+store_logged(struct mpl_reader_state *reader,
+	     const struct mpl_address_space *as, uint64_t gpa,
+	     unsigned int size, uint64_t value)
+{
+	const struct mpl_section *section;
+	mpl_result_t result;
+	void *host = logged_word(reader, as, gpa, size, MPL_SECTION_WRITE,
+				 &section, &result);
+
+	if (!host)
+		return result;
+	store_word(host, size, value);
+	mpl_dirty_mark_section(section, gpa, size);
+	return MPL_OK;
+}
+
+mpl_result_t mpl_store_release(struct mpl_reader *pub,
+			       const struct mpl_address_space *as,
+			       uint64_t gpa, unsigned int size, uint64_t value)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	void *host = queue_word(reader, as, gpa, size, MPL_SECTION_WRITE);
+
+	if (!host)
+		return store_logged(reader, as, gpa, size, value);
+	store_word(host, size, value);
 	return MPL_OK;
 }
 
@@ -149,24 +201,50 @@ mpl_result_t mpl_store_release(struct mpl_reader *pub,
 		*expected = found;                                       \
 	} while (0)
 
-mpl_result_t mpl_compare_exchange(struct mpl_reader *pub,
-				  const struct mpl_address_space *as,
-				  uint64_t gpa, unsigned int size,
-				  uint64_t *expected, uint64_t desired,
-				  bool *swapped)
+static inline void exchange_word(void *host, unsigned int size,
+				 uint64_t *expected, uint64_t desired,
+				 bool *swapped)
 {
-	mpl_result_t result;
-	void *host = queue_word(mpl_reader_state(pub), as, gpa, size,
-				MPL_SECTION_READ | MPL_SECTION_WRITE, &result);
-
-	*swapped = false;
-	if (!host)
-		return result;
 	if (size == 2)
 		EXCHANGE(uint16_t);
 	else if (size == 4)
 		EXCHANGE(uint32_t);
 	else
 		EXCHANGE(uint64_t);
+}
+
+static __attribute__((noinline)) mpl_result_t
+exchange_logged(struct mpl_reader_state *reader,
+		const struct mpl_address_space *as, uint64_t gpa,
+		unsigned int size, uint64_t *expected, uint64_t desired,
+		bool *swapped)
+{
+	const struct mpl_section *section;
+	mpl_result_t result;
+	void *host = logged_word(reader, as, gpa, size, MPL_FOR_BOTH, &section,
+				 &result);
+
+	*swapped = false;
+	if (!host)
+		return result;
+	exchange_word(host, size, expected, desired, swapped);
+	if (*swapped)
+		mpl_dirty_mark_section(section, gpa, size);
+	return MPL_OK;
+}
+
+mpl_result_t mpl_compare_exchange(struct mpl_reader *pub,
+				  const struct mpl_address_space *as,
+				  uint64_t gpa, unsigned int size,
+				  uint64_t *expected, uint64_t desired,
+				  bool *swapped)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	void *host = queue_word(reader, as, gpa, size, MPL_FOR_BOTH);
+
+	if (!host)
+		return exchange_logged(reader, as, gpa, size, expected,
+				       desired, swapped);
+	exchange_word(host, size, expected, desired, swapped);
 	return MPL_OK;
 }

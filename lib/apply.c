@@ -157,6 +157,10 @@ static int apply_size(struct mpl_commit *commit, const struct mpl_op *op)
 	if (err)
 		return err;
 	note(commit, op)->value = region->size;
+	/* Nobody who copies the region has seen what it grows by. */
+	if (op->value > region->size)
+		(void)mpl_dirty_mark(region, region->size,
+				     op->value - region->size);
 	mpl_tree_set_size(region, op->value);
 	return mpl_mark_all(commit, region);
 }

@@ -3,8 +3,10 @@
 #include "lib/dirty.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include <memplane/dirty.h>
+#include <memplane/txn.h>
 
 #include "lib/address_space.h"
 #include "lib/control.h"
@@ -193,6 +195,99 @@ int mpl_dirty_count(struct mpl_region *region, enum mpl_log_client client,
 	if (!err)
 		*pages = set ? mpl_dirty_set_count(set) : 0;
 	return err;
+}
+
+static int switch_log(struct mpl_plane *plane, struct mpl_region *region,
+		      enum mpl_log_client client, bool on)
+{
+	struct mpl_txn *tx = mpl_begin(plane);
+
+	if (!region)
+		mpl_log_global(tx, client, on);
+	else if (on)
+		mpl_log_start(tx, region, client);
+	else
+		mpl_log_stop(tx, region, client);
+	return mpl_commit(tx);
+}
+
+/* All of a region, as large as it is now; the control lock is held. */
+static void mark_whole(const struct mpl_region *region, unsigned int client)
+{
+	const struct mpl_dirty *dirty = &region->device.dirty;
+
+	if (dirty->clients & 1u << client && region->size)
+		mpl_dirty_set_mark(dirty->sets[client], 0,
+				   (region->size - 1) / MPL_DIRTY_PAGE);
+}
+
+struct start {
+	struct mpl_region *region;
+	unsigned int client;
+};
+
+static int mark_locked(struct mpl_plane *plane, void *arg)
+{
+	const struct start *start = arg;
+	struct mpl_region **regions;
+	struct mpl_link *link;
+	size_t count = 0;
+
+	if (start->region) {
+		mark_whole(start->region, start->client);
+		return 0;
+	}
+	/*
+	 * Not under the mutex, for it may take long.  Regions that die
+	 * meanwhile are buried under the control lock only.
+	 */
+	pthread_mutex_lock(&plane->regions_mutex);
+	regions = malloc((plane->region_count + 1) * sizeof(regions[0]));
+	MPL_LIST_EACH(link, &plane->regions)
+		if (regions)
+			regions[count++] =
+				MPL_OF(link, struct mpl_region, link);
+	pthread_mutex_unlock(&plane->regions_mutex);
+	if (!regions)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		mark_whole(regions[i], start->client);
+	free(regions);
+	return 0;
+}
+
+int mpl_dirty_start(struct mpl_plane *plane, struct mpl_region *region,
+		    enum mpl_log_client client)
+{
+	struct start start = { .region = region, .client = client };
+	uint64_t len = UINT64_MAX;
+	int err = (unsigned int)client < MPL_LOG_CLIENTS ? 0 : -EINVAL;
+	bool locked, was_on;
+
+	if (!err && region)
+		err = check_range(region, 0, &len);
+	if (!err)
+		err = mpl_plane_may_wait(plane);
+	if (err)
+		return err;
+	locked = mpl_control_lock(plane);
+	was_on = !region && plane->log_global >> client & 1;
+	mpl_control_unlock(plane, locked);
+	err = switch_log(plane, region, client, true);
+	if (err)
+		return err;
+	err = mpl_synchronize(plane);
+	if (!err)
+		err = mpl_control_run(plane, mark_locked, &start);
+	if (err && !was_on)
+		(void)switch_log(plane, region, client, false);
+	return err;
+}
+
+int mpl_dirty_stop(struct mpl_plane *plane, struct mpl_region *region,
+		   enum mpl_log_client client)
+{
+	return switch_log(plane, region, client, false);
 }
 
 static int sync_range(const struct mpl_listener *listener,

@@ -32,7 +32,8 @@ static uint32_t section_flags(const struct mpl_flat_range *flat)
 	if (kind != MPL_ROM_DEVICE || flat->rom_mode)
 		flags |= MPL_SECTION_READ;
 	if (kind != MPL_ROM_DEVICE && !flat->readonly)
-		flags |= MPL_SECTION_WRITE;
+		flags |= flat->dirty_mask ? MPL_SECTION_LOGGED :
+					    MPL_SECTION_WRITE;
 	return flags;
 }
 

@@ -179,8 +179,7 @@ uint64_t mpl_reclaim(struct mpl_plane *plane)
 	return pending;
 }
 
-/* May the caller wait for all readers?  Not if it is one of them. */
-static int check_may_wait(struct mpl_plane *plane)
+int mpl_plane_may_wait(struct mpl_plane *plane)
 {
 	if (mpl_control_held(plane) ||
 	    mpl_reader_thread_state(&plane->data) != MPL_THREAD_FREE)
@@ -213,7 +212,7 @@ int mpl_synchronize(struct mpl_plane *plane)
 	unsigned int us = 50;
 	uint64_t token;
 	bool locked;
-	int err = check_may_wait(plane);
+	int err = mpl_plane_may_wait(plane);
 
 	if (err)
 		return err;
@@ -239,7 +238,7 @@ int mpl_region_drain(struct mpl_region *region)
 	struct mpl_plane *plane = region->plane;
 	unsigned int us = 50;
 	bool locked, shown;
-	int err = check_may_wait(plane);
+	int err = mpl_plane_may_wait(plane);
 
 	if (err)
 		return err;

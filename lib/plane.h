@@ -89,6 +89,9 @@ bool mpl_control_lock(struct mpl_plane *plane);
 void mpl_control_unlock(struct mpl_plane *plane, bool locked);
 bool mpl_control_held(const struct mpl_plane *plane);
 
+/* May the caller wait for all readers?  -EDEADLK: it may be one of them. */
+int mpl_plane_may_wait(struct mpl_plane *plane);
+
 /* Destroy the regions that nobody refers to any more; lock held. */
 void mpl_plane_bury(struct mpl_plane *plane);
 

@@ -69,17 +69,31 @@ enum mpl_intent {
 	MPL_FOR_BOTH = MPL_SECTION_READ | MPL_SECTION_WRITE,
 };
 
-/* Why an address has no host pointer for an intent; counts it. */
-mpl_result_t mpl_translate_refused(struct mpl_reader *reader,
-				   const struct mpl_section *section);
+/*
+ * What mpl_translate() does not do inline: logged memory, and refusals.  By
+ * value and without branches, so that it costs the inline part nothing.
+ */
+struct mpl_translated {
+	void *host;
+	uint64_t packed; /* result << MPL_RESULT_SHIFT | contiguous bytes */
+};
+#define MPL_RESULT_SHIFT 60
+struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
+					 const struct mpl_section *section,
+					 uint64_t gpa, size_t len,
+					 enum mpl_intent intent);
 
 /*
  * Host address of guest memory: *host and how many bytes from there are
  * contiguous (at most `len`).  Valid until the reader's next quiescent state, or
  * its next access to a device (reader.h).  `intent` is not 0.
  * MPL_ACCESS_ERROR where there is memory but not for this intent, or only a
- * device; MPL_DECODE_ERROR where there is nothing.  With MPL_FOR_WRITE the
- * pages written are not entered into any dirty log here.
+ * device; MPL_DECODE_ERROR where there is nothing.
+ *
+ * To write into memory that is logged (dirty.h) is to have all pages of the
+ * range entered in the log when the pointer loses its validity.  The reader
+ * notes them until then; without memory for its notes the pointer is refused
+ * with MPL_ACCESS_ERROR.
  */
 static inline mpl_result_t
 mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
@@ -92,9 +106,13 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
 
 	if (__builtin_expect((section->flags & intent) != (uint32_t)intent,
 			     0)) {
-		*host = NULL;
-		*contiguous = 0;
-		return mpl_translate_refused(reader, section);
+		struct mpl_translated slow =
+			mpl_translate_slow(reader, section, gpa, len, intent);
+
+		*host = slow.host;
+		*contiguous = (size_t)(slow.packed &
+				       ((UINT64_C(1) << MPL_RESULT_SHIFT) - 1));
+		return (mpl_result_t)(slow.packed >> MPL_RESULT_SHIFT);
 	}
 	*host = section->host + at;
 	*contiguous = len <= rest ? len : rest + 1;
@@ -108,7 +126,7 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
  * NULL if these are not contiguous memory for this intent.  Returns how many
  * are not NULL.  mpl_lookup_burst: section[i] as mpl_lookup() gives it.
  * All of a burst sees the same snapshot.  Results as for single calls are
- * valid until the next quiescent state.
+ * valid until the next quiescent state; logged pages are marked then.
  */
 unsigned int mpl_translate_burst(struct mpl_reader *reader,
 				 const struct mpl_address_space *as,
@@ -125,6 +143,10 @@ void mpl_lookup_burst(struct mpl_reader *reader,
  * is good until mpl_window_close(), even past the region's removal.  Before
  * each use ask whether a commit has changed the view; if so, open it again.
  * A window belongs to the reader's thread.
+ *
+ * Dirty logging: one that was opened to write marks all of itself when it is
+ * closed, and what mpl_window_dirty() says before that.  Whoever keeps it open
+ * says so after each batch of writes, or they come into no log meanwhile.
  */
 struct mpl_window {
 	void *host;
@@ -133,6 +155,8 @@ struct mpl_window {
 	uint64_t stamp;
 	const struct mpl_address_space *as;
 	struct mpl_region *region;
+	uint64_t offset; /* in the region */
+	enum mpl_intent intent;
 };
 
 /*
@@ -144,6 +168,13 @@ int mpl_window_open(struct mpl_reader *reader,
 		    size_t len, enum mpl_intent intent,
 		    struct mpl_window *window);
 void mpl_window_close(struct mpl_window *window);
+
+/*
+ * `len` bytes from `offset` on, counted from the window's start, were written.
+ * Errors: -EACCES (not opened to write), -ERANGE (beyond the window).
+ */
+int mpl_window_dirty(const struct mpl_window *window, size_t offset,
+		     size_t len);
 
 /* Has the view changed since?  The reader must be online. */
 static inline bool mpl_window_is_stale(const struct mpl_reader *reader,

@@ -131,6 +131,27 @@ int mpl_dirty_count(struct mpl_region *region, enum mpl_log_client client,
 		    uint64_t *pages);
 
 /*
+ * Start a client's log in a region, or with `region` NULL in all that take
+ * part in it (mpl_log_take_part()), and wait until it is complete.  A commit
+ * alone does not do that: a writer that looked its section up before may still
+ * store without a mark.  So this commits, waits for the readers as
+ * mpl_synchronize() does, and then marks all that there is, for what was
+ * written before is in no log either.  A `region`'s starts are counted.
+ *
+ * Errors: as mpl_commit() (nothing has started), -EDEADLK as
+ * mpl_synchronize(), -EINVAL, -E2BIG.
+ */
+int mpl_dirty_start(struct mpl_plane *plane, struct mpl_region *region,
+		    enum mpl_log_client client);
+
+/*
+ * Stop it: a commit, whose errors it has.  Marks that nobody took stay, and
+ * writers in flight may add some, until a start marks everything anew.
+ */
+int mpl_dirty_stop(struct mpl_plane *plane, struct mpl_region *region,
+		   enum mpl_log_client client);
+
+/*
  * Fetch what others have logged: runs the `log_sync` callback of every
  * listener (listener.h) for each of its ranges that is logged.  Context as
  * mpl_commit().  A failure does not keep the rest from being fetched; the

@@ -50,7 +50,7 @@ extern "C" {
 
 enum mpl_section_flags {
 	MPL_SECTION_READ = 1 << 0,	/* `host` may be read */
-	MPL_SECTION_WRITE = 1 << 1,	/* `host` may be written */
+	MPL_SECTION_WRITE = 1 << 1,	/* `host` may be written, just so */
 	MPL_SECTION_READONLY = 1 << 2,	/* no writes to its memory */
 	MPL_SECTION_NONVOLATILE = 1 << 3,
 	MPL_SECTION_EXACT = 1 << 4,	/* exact-size accesses to `host` */
@@ -58,6 +58,8 @@ enum mpl_section_flags {
 	MPL_SECTION_IOMMU = 1 << 6,
 	MPL_SECTION_CALLBACKS = 1 << 7, /* what `host` does not serve, does */
 	MPL_SECTION_DIRTY_SHIFT = 8,	/* 8 bits: clients that log */
+	MPL_SECTION_LOGGED = 1 << 16,	/* may be written, and is then marked
+					 * (dirty.h); instead of _WRITE */
 };
 
 struct mpl_device;   /* private: callbacks, locks */

@@ -412,6 +412,117 @@ static void test_sync_errors(void **state)
 	mpl_region_unref(alias);
 }
 
+/* All is marked by a start, up to the size that the region has. */
+static void test_start(void **state)
+{
+	struct world *world = *state;
+	struct mpl_reader *reader;
+	struct mpl_region *io;
+
+	assert_int_equal(mpl_region_new_io(world->plane, "io", PAGE, NULL,
+					   NULL, &io), 0);
+	assert_int_equal(mpl_dirty_start(world->plane, io, MPL_LOG_CODE),
+			 -EINVAL);
+	assert_int_equal(mpl_dirty_start(world->plane, NULL, MPL_LOG_CLIENTS),
+			 -EINVAL);
+	assert_int_equal(mpl_dirty_start(world->plane, NULL,
+					 MPL_LOG_MIGRATION), 0);
+	assert_int_equal(count(world->ram, MPL_LOG_MIGRATION), PAGES);
+	assert_int_equal(count(world->ram, MPL_LOG_CODE), 0);
+	assert_int_equal(mpl_dirty_start(world->plane, world->ram,
+					 MPL_LOG_CODE), 0);
+	assert_int_equal(count(world->ram, MPL_LOG_CODE), PAGES);
+	/* Who is a reader cannot wait for readers, and nothing starts. */
+	assert_int_equal(mpl_reader_register(world->plane, &reader), 0);
+	assert_int_equal(mpl_reader_online(reader), 0);
+	assert_int_equal(mpl_dirty_start(world->plane, world->ram,
+					 MPL_LOG_DISPLAY), -EDEADLK);
+	assert_int_equal(mpl_reader_unregister(reader), 0);
+	assert_int_equal(log_region(world, MPL_LOG_DISPLAY, false), -EINVAL);
+	assert_int_equal(mpl_dirty_stop(world->plane, NULL, MPL_LOG_MIGRATION),
+			 0);
+	assert_int_equal(mpl_dirty_stop(world->plane, world->ram,
+					MPL_LOG_CODE), 0);
+	assert_int_equal(mpl_dirty_stop(world->plane, world->ram,
+					MPL_LOG_CODE), -EINVAL);
+	mpl_region_unref(io);
+}
+
+static void put_at(struct world *world, uint64_t gpa)
+{
+	const struct mpl_attrs attrs = { 0 };
+	const uint64_t word = gpa;
+
+	(void)mpl_plane_write(world->plane, world->as, gpa, attrs, &word, 8);
+}
+
+/* Growing shows pages that nobody has copied; the rest stays as it is. */
+static void test_resize(void **state)
+{
+	struct world *world = *state;
+	struct mpl_txn *tx = mpl_begin(world->plane);
+
+	assert_int_equal(log_global(world, MPL_LOG_MIGRATION, true), 0);
+	mpl_region_resize(tx, world->ram, (PAGES + 3) * PAGE);
+	assert_int_equal(mpl_commit(tx), 0);
+	assert_int_equal(count(world->ram, MPL_LOG_MIGRATION), 3);
+	put_at(world, MPL_MIB + (PAGES + 1) * PAGE);
+	put_at(world, MPL_MIB + 2 * PAGE - 4);
+	assert_int_equal(count(world->ram, MPL_LOG_MIGRATION), 5);
+	tx = mpl_begin(world->plane);
+	mpl_region_resize(tx, world->ram, PAGE);
+	assert_int_equal(mpl_commit(tx), 0);
+	assert_int_equal(count(world->ram, MPL_LOG_MIGRATION), 5);
+}
+
+/* Writes through the plane, at an alias, to all kinds of memory. */
+static void test_kinds(void **state)
+{
+	struct world *world = *state;
+	static const struct mpl_io_ops ops;
+	struct mpl_region *rom, *device, *flash, *alias;
+	struct mpl_plane *plane = world->plane;
+	struct mpl_txn *tx = mpl_begin(plane);
+	bool dirty = false;
+
+	assert_int_equal(mpl_region_new_rom(plane, "rom", PAGE, NULL, &rom),
+			 0);
+	assert_int_equal(mpl_region_new_ram_device(plane, "device", PAGE, NULL,
+						   &device), 0);
+	assert_int_equal(mpl_region_new_rom_device(plane, "flash", PAGE, NULL,
+						   &ops, NULL, &flash), 0);
+	assert_int_equal(mpl_region_new_alias(plane, "alias", world->ram,
+					      5 * PAGE, PAGE, &alias), 0);
+	mpl_region_add(tx, world->root, 0, rom, 0);
+	mpl_region_add(tx, world->root, PAGE, device, 0);
+	mpl_region_add(tx, world->root, 2 * PAGE, flash, 0);
+	mpl_region_add(tx, world->root, 3 * PAGE, alias, 0);
+	mpl_log_global(tx, MPL_LOG_MIGRATION, true);
+	assert_int_equal(mpl_commit(tx), 0);
+	for (uint64_t i = 0; i < 4; i++)
+		put_at(world, i * PAGE + 16);
+	assert_int_equal(count(rom, MPL_LOG_MIGRATION), 0);
+	assert_int_equal(count(device, MPL_LOG_MIGRATION), 1);
+	/* The callback knows what it writes, and marks it itself. */
+	assert_int_equal(count(flash, MPL_LOG_MIGRATION), 0);
+	assert_int_equal(mpl_dirty_mark(flash, 0, 1), 0);
+	assert_int_equal(count(flash, MPL_LOG_MIGRATION), 1);
+	assert_int_equal(mpl_dirty_mark(rom, 0, 1), 0);
+	assert_int_equal(mpl_dirty_test(world->ram, MPL_LOG_MIGRATION,
+					5 * PAGE, PAGE, &dirty), 0);
+	assert_true(dirty);
+	/* A read-only view of RAM is not written, and so not logged. */
+	tx = mpl_begin(plane);
+	mpl_region_set_readonly(tx, world->ram, true);
+	assert_int_equal(mpl_commit(tx), 0);
+	put_at(world, MPL_MIB + 7 * PAGE);
+	assert_int_equal(count(world->ram, MPL_LOG_MIGRATION), 1);
+	mpl_region_unref(rom);
+	mpl_region_unref(device);
+	mpl_region_unref(flash);
+	mpl_region_unref(alias);
+}
+
 #define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -429,6 +540,9 @@ int main(void)
 		WORLD_TEST(test_unwound_stop),
 		WORLD_TEST(test_sync),
 		WORLD_TEST(test_sync_errors),
+		WORLD_TEST(test_start),
+		WORLD_TEST(test_resize),
+		WORLD_TEST(test_kinds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
