@@ -65,6 +65,18 @@ void mpl_device_ref(struct mpl_device *device)
 	__atomic_add_fetch(&device->refs, 1, __ATOMIC_RELAXED);
 }
 
+bool mpl_device_try_ref(struct mpl_device *device)
+{
+	uint32_t refs = __atomic_load_n(&device->refs, __ATOMIC_RELAXED);
+
+	while (refs)
+		if (__atomic_compare_exchange_n(&device->refs, &refs, refs + 1,
+						true, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
 void mpl_device_unref(struct mpl_device *device)
 {
 	/*

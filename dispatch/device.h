@@ -47,6 +47,8 @@ int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,
 		    void *opaque);
 
 void mpl_device_ref(struct mpl_device *device);
+/* A reference on one that may be dying: false if it is. */
+bool mpl_device_try_ref(struct mpl_device *device);
 void mpl_device_unref(struct mpl_device *device);
 
 /* A reference by which the data plane can still reach the device. */

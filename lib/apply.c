@@ -11,6 +11,8 @@
 #include "lib/commit.h"
 #include "lib/dirty.h"
 #include "lib/plane.h"
+#include "lib/ram_block.h"
+#include "lib/ram_poison.h"
 #include "lib/tree.h"
 
 /* A mutation of `region` may have changed where address spaces find roots. */
@@ -153,7 +155,10 @@ static int apply_size(struct mpl_commit *commit, const struct mpl_op *op)
 
 	if (region->size == op->value)
 		return 0;
-	err = mpl_mark_all(commit, region);
+	/* What the new size needs; it stays if the commit fails. */
+	err = mpl_ram_block_grow(region, op->value);
+	if (!err)
+		err = mpl_mark_all(commit, region);
 	if (err)
 		return err;
 	note(commit, op)->value = region->size;
@@ -319,6 +324,20 @@ static int apply_coalesce(struct mpl_commit *commit, const struct mpl_op *op)
 	return mpl_mark_all(commit, region);
 }
 
+static int apply_poison(struct mpl_commit *commit, const struct mpl_op *op)
+{
+	struct mpl_region *region = op->region;
+	struct mpl_poison *poison;
+	int err = mpl_poison_change(region->poison, op->flag, op->value,
+				    op->last, &poison);
+
+	if (err)
+		return err;
+	note(commit, op)->old = region->poison;
+	region->poison = poison;
+	return mpl_mark(commit, region, op->value, op->last);
+}
+
 static int apply_op(struct mpl_commit *commit, const struct mpl_op *op)
 {
 	switch (op->kind) {
@@ -349,6 +368,8 @@ static int apply_op(struct mpl_commit *commit, const struct mpl_op *op)
 		return apply_ioeventfd_add(commit, op);
 	case MPL_OP_IOEVENTFD_DEL:
 		return apply_ioeventfd_del(commit, op);
+	case MPL_OP_POISON:
+		return apply_poison(commit, op);
 	default:
 		return apply_coalesce(commit, op);
 	}
@@ -414,6 +435,10 @@ static void undo_one(struct mpl_commit *commit, const struct mpl_undo *undo)
 		mpl_coalesced_unref(region->coalesced);
 		region->coalesced = undo->old;
 		break;
+	case MPL_OP_POISON:
+		mpl_poison_unref(region->poison);
+		region->poison = undo->old;
+		break;
 	}
 }
 
@@ -442,6 +467,8 @@ void mpl_undo_settle(struct mpl_commit *commit)
 			mpl_dirty_settle(undo->region);
 		else if (undo->kind == MPL_OP_LOG_GLOBAL)
 			mpl_dirty_settle_global(commit->plane);
+		else if (undo->kind == MPL_OP_POISON)
+			mpl_poison_unref(undo->old);
 	}
 	commit->undos.count = 0;
 }

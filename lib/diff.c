@@ -6,6 +6,7 @@
 
 #include "lib/base/vector.h"
 #include "lib/plane.h"
+#include "lib/ram_poison.h"
 
 /*
  * A range in the making: rendered, or the rest of one that is there.  Then it
@@ -23,20 +24,23 @@ struct drafts {
 	size_t capacity;
 };
 
-static struct draft draft_of_piece(const struct mpl_piece *piece)
+/* The part of a piece that lies in [start, last]. */
+static struct draft draft_of_piece(const struct mpl_piece *piece,
+				   uint64_t start, uint64_t last, bool poisoned)
 {
 	const struct mpl_region *region = piece->region;
 
 	return (struct draft){
 		.flat = {
-			.start = piece->start,
-			.last = piece->last,
+			.start = start,
+			.last = last,
 			.region = piece->region,
-			.offset = piece->offset,
+			.offset = piece->offset + (start - piece->start),
 			.readonly = piece->readonly,
 			.nonvolatile = piece->nonvolatile,
 			.rom_mode = region->rom_mode,
 			.dirty_mask = mpl_region_dirty_mask(region),
+			.poisoned = poisoned,
 		},
 		.doorbells = region->doorbells,
 		.coalesced = region->coalesced,
@@ -66,7 +70,8 @@ static bool same_look(const struct mpl_flat_range *a,
 		      const struct mpl_flat_range *b)
 {
 	return a->region == b->region && a->readonly == b->readonly &&
-	       a->nonvolatile == b->nonvolatile && a->rom_mode == b->rom_mode;
+	       a->nonvolatile == b->nonvolatile &&
+	       a->rom_mode == b->rom_mode && a->poisoned == b->poisoned;
 }
 
 bool mpl_flat_same_place(const struct mpl_flat_range *a,
@@ -185,6 +190,27 @@ static void tidy_marks(struct mpl_view *view)
 	marks->count = count;
 }
 
+/* A piece, in parts where some of its pages are poisoned. */
+static int append_piece(struct drafts *drafts, const struct mpl_piece *piece)
+{
+	uint64_t start = piece->start;
+	int err;
+
+	for (;;) {
+		uint64_t shift = piece->offset - piece->start;
+		uint64_t end = piece->last + shift;
+		bool poisoned = mpl_poison_at(piece->region->poison,
+					      start + shift, &end);
+		struct draft draft = draft_of_piece(piece, start, end - shift,
+						    poisoned);
+
+		err = append(drafts, &draft);
+		if (err || draft.flat.last == piece->last)
+			return err;
+		start = draft.flat.last + 1;
+	}
+}
+
 static int append_rendered(struct mpl_commit *commit, struct drafts *drafts,
 			   struct mpl_region *root, const struct mpl_span *mark)
 {
@@ -196,11 +222,8 @@ static int append_rendered(struct mpl_commit *commit, struct drafts *drafts,
 	err = mpl_render_window(render, root,
 				plane->trace_rules && root ? root->offset : 0,
 				mark->start, mark->last);
-	for (size_t i = 0; i < render->pieces.count && !err; i++) {
-		struct draft draft = draft_of_piece(&render->pieces.items[i]);
-
-		err = append(drafts, &draft);
-	}
+	for (size_t i = 0; i < render->pieces.count && !err; i++)
+		err = append_piece(drafts, &render->pieces.items[i]);
 	plane->stats.intervals++;
 	plane->stats.ranges_rendered += render->pieces.count;
 	return err;

@@ -7,6 +7,7 @@
 #include "dispatch/compile.h"
 #include "lib/base/vector.h"
 #include "lib/plane.h"
+#include "lib/ram.h"
 
 static int take_index(struct mpl_plane *plane, uint32_t *index)
 {
@@ -63,6 +64,36 @@ void mpl_view_free(struct mpl_plane *plane, struct mpl_view *view)
 	free(view);
 }
 
+/* The index by ram address: ranges with host memory. */
+static void index_range(struct mpl_view *view, struct mpl_range *range)
+{
+	const struct mpl_flat_range *flat = &range->flat;
+
+	if (!view->ram_indexed || !flat->region->ram)
+		return;
+	range->by_ram.start = flat->region->ram->ram_address + flat->offset;
+	range->by_ram.last = range->by_ram.start + (flat->last - flat->start);
+	mpl_interval_insert(&view->by_ram, &range->by_ram);
+}
+
+static void unindex_range(struct mpl_view *view, struct mpl_range *range)
+{
+	if (view->ram_indexed && range->flat.region->ram)
+		mpl_interval_remove(&view->by_ram, &range->by_ram);
+}
+
+void mpl_view_index_ram(struct mpl_view *view)
+{
+	struct mpl_range *range;
+
+	if (view->ram_indexed)
+		return;
+	view->ram_indexed = true;
+	for (range = mpl_view_first(view); range;
+	     range = mpl_view_next(view, range))
+		index_range(view, range);
+}
+
 void mpl_view_insert(struct mpl_view *view, struct mpl_range *range)
 {
 	struct mpl_range *below =
@@ -72,6 +103,7 @@ void mpl_view_insert(struct mpl_view *view, struct mpl_range *range)
 	range->node.last = range->flat.last;
 	mpl_list_insert(below ? &below->link : &view->ranges, &range->link);
 	mpl_interval_insert(&view->tree, &range->node);
+	index_range(view, range);
 	view->count++;
 }
 
@@ -79,6 +111,7 @@ void mpl_view_remove(struct mpl_view *view, struct mpl_range *range)
 {
 	mpl_list_remove(&range->link);
 	mpl_interval_remove(&view->tree, &range->node);
+	unindex_range(view, range);
 	view->count--;
 }
 
@@ -109,6 +142,7 @@ static void apply_to_all(struct mpl_view *view,
 		after->node.start = after->flat.start;
 		after->node.last = after->flat.last;
 		mpl_list_insert(at->prev, &after->link);
+		index_range(view, after);
 		view->count++;
 	}
 	at = view->ranges.next;
@@ -130,6 +164,7 @@ void mpl_view_apply(struct mpl_view *view, const struct mpl_changes *changes)
 			continue;
 		}
 		mpl_list_remove(&before->link);
+		unindex_range(view, before);
 		view->count--;
 	}
 	if (most) {

@@ -12,6 +12,7 @@
 
 #include "lib/base/interval.h"
 #include "lib/base/list.h"
+#include "lib/base/spans.h"
 #include "lib/region.h"
 
 struct mpl_range {
@@ -21,17 +22,7 @@ struct mpl_range {
 	struct mpl_doorbells *doorbells; /* the region's when rendered */
 	struct mpl_coalesced *coalesced;
 	uint32_t section; /* holds the region and the doorbells */
-};
-
-struct mpl_span {
-	uint64_t start;
-	uint64_t last;
-};
-
-struct mpl_spans {
-	struct mpl_span *items;
-	size_t count;
-	size_t capacity;
+	struct mpl_interval by_ram; /* if the view is indexed */
 };
 
 /*
@@ -55,6 +46,9 @@ struct mpl_view {
 	struct mpl_interval_tree tree;
 	struct mpl_link ranges;
 	size_t count;
+	/* Ranges with host memory by ram address, once somebody has asked. */
+	struct mpl_interval_tree by_ram;
+	bool ram_indexed;
 	uint32_t entry; /* the radix's root entry */
 	uint64_t stamp;
 	uint32_t index; /* of its root in snapshots */
@@ -77,6 +71,9 @@ void mpl_view_free(struct mpl_plane *plane, struct mpl_view *view);
 
 void mpl_view_insert(struct mpl_view *view, struct mpl_range *range);
 void mpl_view_remove(struct mpl_view *view, struct mpl_range *range);
+
+/* Index the ranges by ram address: view->by_ram, kept up from then on. */
+void mpl_view_index_ram(struct mpl_view *view);
 
 /*
  * Many at once: take the `before` of each change out and put its `after` in.

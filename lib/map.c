@@ -29,6 +29,9 @@ static uint32_t section_flags(const struct mpl_flat_range *flat)
 		flags |= MPL_SECTION_CALLBACKS;
 	if (!flat->region->host)
 		return flags;
+	/* In the other mode a ROM device does not touch its memory. */
+	if (flat->poisoned && (kind != MPL_ROM_DEVICE || flat->rom_mode))
+		return flags & ~(uint32_t)MPL_SECTION_CALLBACKS;
 	if (kind != MPL_ROM_DEVICE || flat->rom_mode)
 		flags |= MPL_SECTION_READ;
 	if (kind != MPL_ROM_DEVICE && !flat->readonly)
@@ -40,7 +43,7 @@ static uint32_t section_flags(const struct mpl_flat_range *flat)
 static int new_section(struct mpl_commit *commit, struct mpl_range *range)
 {
 	const struct mpl_flat_range *flat = &range->flat;
-	char *host = flat->region->host;
+	char *host = flat->poisoned ? NULL : flat->region->host;
 	const struct mpl_section section = {
 		.start = flat->start,
 		.span = flat->last - flat->start,

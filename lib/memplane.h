@@ -10,6 +10,7 @@
 
 #include "memplane/types.h"
 #include "memplane/plane.h"    /* all state of one virtual machine */
+#include "memplane/ram.h"      /* host memory */
 #include "memplane/region.h"   /* what there is */
 #include "memplane/txn.h"      /* changing it */
 #include "memplane/space.h"    /* seeing it as a whole: flat views */

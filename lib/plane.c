@@ -76,6 +76,7 @@ static void destroy_members(struct mpl_plane *plane)
 	pthread_mutex_destroy(&plane->queue_mutex);
 	pthread_mutex_destroy(&plane->regions_mutex);
 	pthread_mutex_destroy(&plane->control);
+	mpl_ram_destroy(&plane->ram);
 	free(plane->views_used.items);
 	free(plane->spaces);
 	free(plane);
@@ -116,7 +117,10 @@ int mpl_plane_new_layout(struct mpl_plane **out,
 	init_members(plane);
 	configure(plane, config);
 	readers = config->max_readers ? config->max_readers : READERS_DEFAULT;
-	err = mpl_data_plane_init(&plane->data, readers, MPL_SPARE_READERS);
+	err = mpl_ram_init(&plane->ram);
+	if (!err)
+		err = mpl_data_plane_init(&plane->data, readers,
+					  MPL_SPARE_READERS);
 	if (err) {
 		destroy_members(plane);
 		return err;

@@ -16,6 +16,7 @@
 
 #include "dispatch/data_plane.h"
 #include "lib/base/list.h"
+#include "lib/ram.h"
 
 struct mpl_reader_state;
 struct mpl_region;
@@ -65,6 +66,8 @@ struct mpl_plane {
 	uint8_t log_global; /* clients switched on; written under control, too */
 	uint8_t log_may;    /* and those that an unwound commit may switch on
 			     * again */
+
+	struct mpl_ram ram; /* has a lock of its own */
 
 	/* The queue of the control thread. */
 	pthread_mutex_t queue_mutex;

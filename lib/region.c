@@ -10,6 +10,7 @@
 #include "lib/dirty.h"
 #include "lib/plane.h"
 #include "lib/ram_block.h"
+#include "lib/ram_poison.h"
 #include "lib/tree.h"
 
 _Static_assert(offsetof(struct mpl_region, device) == 0,
@@ -234,10 +235,13 @@ void mpl_region_destroy(struct mpl_region *region)
 	mpl_count_release(&plane->data, &region->device);
 	mpl_doorbells_unref(region->doorbells);
 	mpl_coalesced_unref(region->coalesced);
+	/* In `release` the caller's memory may be given to another region. */
+	mpl_ram_block_hide(region);
 	if (region->release)
 		region->release(region->release_opaque);
 	mpl_ram_block_detach(region);
 	mpl_dirty_destroy(&region->device.dirty);
+	mpl_poison_unref(region->poison);
 	pthread_mutex_lock(&plane->regions_mutex);
 	plane->region_count--;
 	pthread_mutex_unlock(&plane->regions_mutex);

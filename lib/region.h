@@ -11,6 +11,8 @@
 #include "lib/base/interval.h"
 #include "lib/base/list.h"
 
+struct mpl_poison;
+struct mpl_ram_block;
 struct mpl_view;
 
 /* Zones of a region whose writes may be coalesced: immutable, shared. */
@@ -83,8 +85,9 @@ struct mpl_region {
 	uint64_t doorbells_noted; /* plane->applied that notes what was before */
 	struct mpl_coalesced *coalesced;
 
+	struct mpl_ram_block *ram; /* NULL: no host memory */
+	struct mpl_poison *poison; /* NULL: none */
 	void *host;
-	uint64_t host_size; /* > 0: ours, to be unmapped */
 	uint64_t max_size;
 	uint64_t page_size; /* 0: no host memory */
 

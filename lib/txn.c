@@ -299,6 +299,18 @@ void mpl_coalescing_clear(struct mpl_txn *tx, struct mpl_region *region)
 		  });
 }
 
+void mpl_txn_poison(struct mpl_txn *tx, struct mpl_region *region,
+		    bool poisoned, uint64_t start, uint64_t last)
+{
+	record(tx, &(struct mpl_op){
+			   .kind = MPL_OP_POISON,
+			   .region = region,
+			   .flag = poisoned,
+			   .value = start,
+			   .last = last,
+		   });
+}
+
 bool mpl_txn_only_removes(const struct mpl_txn *tx)
 {
 	for (size_t i = 0; i < tx->ops.count; i++) {

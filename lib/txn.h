@@ -27,6 +27,7 @@ enum mpl_op_kind {
 	MPL_OP_IOEVENTFD_DEL,
 	MPL_OP_COALESCE,
 	MPL_OP_COALESCE_CLEAR,
+	MPL_OP_POISON, /* flag: more, or less; value, last */
 };
 
 struct mpl_op {
@@ -36,7 +37,7 @@ struct mpl_op {
 	struct mpl_region *region;
 	struct mpl_region *parent;
 	uint64_t value; /* an offset or a size */
-	uint64_t last;	/* of a coalesced zone */
+	uint64_t last;	/* of a coalesced zone, or of poison */
 	struct mpl_ioeventfd ioeventfd;
 	struct mpl_eventfd *event; /* the duplicate to add */
 };
@@ -60,7 +61,7 @@ struct mpl_undo {
 	struct mpl_region *parent;
 	uint64_t value;
 	uint64_t order;
-	void *old; /* doorbells or coalesced zones: a reference */
+	void *old; /* doorbells, coalesced zones, poison: a reference */
 };
 
 struct mpl_undos {
@@ -79,6 +80,10 @@ int mpl_txn_apply(struct mpl_commit *commit, const struct mpl_txn *tx);
 void mpl_undo_to(struct mpl_commit *commit, size_t count);
 /* The commit succeeded: drop what was kept for undoing. */
 void mpl_undo_settle(struct mpl_commit *commit);
+
+/* Pages [start, last] of a region are broken, or no longer. */
+void mpl_txn_poison(struct mpl_txn *tx, struct mpl_region *region,
+		    bool poisoned, uint64_t start, uint64_t last);
 
 /* Does it take things away only?  Such commits are never refused. */
 bool mpl_txn_only_removes(const struct mpl_txn *tx);

@@ -14,6 +14,7 @@
 #ifndef MEMPLANE_REGION_H
 #define MEMPLANE_REGION_H
 
+#include "ram.h"
 #include "types.h"
 
 #ifdef __cplusplus
@@ -81,20 +82,6 @@ struct mpl_io_ops {
 	bool reentrant;
 };
 
-struct mpl_ram_config {
-	/* The caller's memory, at least the region's size (or `max_size`),
-	 * valid until `release`; NULL: the library maps anonymous memory. */
-	void *host;
-
-	/* Host memory set aside, and the greatest size that the region can
-	 * be given (also if unbacked); 0: its size. */
-	uint64_t max_size;
-
-	/* No host address exists in this process (for example private guest
-	 * memory): look-ups find it, accesses are access errors. */
-	bool unbacked;
-};
-
 /*
  * Constructors.  `name` is copied and may be NULL.  `size` in bytes,
  * UINT64_MAX means 2^64; zero is allowed and shows nothing.  `ops` must
@@ -103,7 +90,13 @@ struct mpl_ram_config {
  *
  * Errors: -ENOMEM, -EINVAL (ops with impossible sizes; memory larger than the
  * process could map; an alias of a region of another plane), -E2BIG for an
- * alias whose target is nested deeper than MPL_DEPTH_MAX - 1.
+ * alias whose target is nested deeper than MPL_DEPTH_MAX - 1.  With memory
+ * also (and a line in the log says what to do): -ENOMEM (too few huge pages),
+ * -EINVAL (a path that is on no hugetlbfs though huge pages are wished for, a
+ * NUMA node that is not there, choices that do not go together), -ERANGE (a file
+ * that is too short), -EEXIST (host memory that another region has, or a ram
+ * address that another one has), -ECANCELED (preallocation), -errno (of the path
+ * or fd).
  */
 int mpl_region_new_container(struct mpl_plane *plane, const char *name,
 			     uint64_t size, struct mpl_region **out);

@@ -52,6 +52,7 @@ struct mpl_flat_range {
 	bool nonvolatile;
 	bool rom_mode;	    /* of the region; true but for ROM devices */
 	uint8_t dirty_mask; /* bit per mpl_log_client */
+	bool poisoned; /* broken host pages: mpl_ram_poison() */
 };
 
 /*
