@@ -36,6 +36,7 @@ int register_readers(void);
 int register_commit(void);
 int register_build(void);
 int register_churn(void);
+int register_doorbell(void);
 
 /* Free what benchmarks keep from one run to the next. */
 void peers_free_all(void);
@@ -43,6 +44,7 @@ void ring_free_all(void);
 void recorded_free_all(void);
 void commit_free_all(void);
 void churn_free_all(void);
+void doorbell_free_all(void);
 void io_world_free(void);
 
 /* Sequence of numbers that is the same in every run (SplitMix64). */

@@ -46,6 +46,16 @@ static unsigned int class_of(unsigned int size, bool match)
 	return 2 * (size ? 1 + (unsigned int)__builtin_ctz(size) : 0) + match;
 }
 
+/* One doorbell of its class more or less. */
+static void count_class(struct mpl_doorbells *table, unsigned int class,
+			int difference)
+{
+	table->count += (uint32_t)difference;
+	table->in_class[class] += (uint32_t)difference;
+	table->classes &= ~(1u << class);
+	table->classes |= (uint32_t)!!table->in_class[class] << class;
+}
+
 /* Takes `root` over; NULL when out of memory, or if nothing is left. */
 static struct mpl_doorbells *table_new(const struct mpl_doorbells *from,
 				       struct mpl_bell_node *root)
@@ -79,8 +89,7 @@ int mpl_doorbells_with(struct mpl_data_plane *dp,
 	table = table_new(from, root);
 	if (!table)
 		return -ENOMEM;
-	table->count++;
-	table->in_class[class_of(item->size, item->match)]++;
+	count_class(table, class_of(item->size, item->match), 1);
 	mpl_doorbell_hash_join(dp, from, table, item);
 	*out = table;
 	return 0;
@@ -109,8 +118,7 @@ int mpl_doorbells_without(struct mpl_data_plane *dp,
 		table = table_new(from, root);
 		if (!table)
 			return -ENOMEM;
-		table->count--;
-		table->in_class[class_of(item->size, item->match)]--;
+		count_class(table, class_of(item->size, item->match), -1);
 		mpl_doorbell_hash_join(dp, from, table, &key);
 	}
 	*out = table;
@@ -151,24 +159,22 @@ const struct mpl_doorbell *mpl_doorbell_find(const struct mpl_doorbells *table,
 					     uint64_t offset,
 					     unsigned int size, uint64_t value)
 {
-	const unsigned int classes[] = {
-		class_of(0, false),
-		class_of(0, true),
-		class_of(size, false),
-		class_of(size, true),
-	};
-	struct mpl_doorbell key = { .offset = offset, .data = value };
+	uint32_t classes = table->classes &
+			   (3u | 3u << class_of(size, false));
 
 	/* In the order of the items; most tables have one class. */
-	for (unsigned int i = 0; i < 4; i++) {
-		const struct mpl_doorbell *found;
-
-		if (!table->in_class[classes[i]])
-			continue;
-		key.size = i < 2 ? 0 : size;
-		key.match = i & 1;
-		found = table->hash ? mpl_doorbell_hash_find(table, &key) :
+	for (; classes; classes &= classes - 1) {
+		unsigned int class = (unsigned int)__builtin_ctz(classes);
+		const struct mpl_doorbell key = {
+			.offset = offset,
+			.data = value,
+			.size = class < 2 ? 0 : size,
+			.match = class & 1,
+		};
+		const struct mpl_doorbell *found =
+			table->hash ? mpl_doorbell_hash_find(table, &key) :
 				      mpl_bells_find(table->root, &key);
+
 		if (found)
 			return found;
 	}

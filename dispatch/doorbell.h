@@ -41,6 +41,7 @@ struct mpl_doorbell {
 struct mpl_doorbells {
 	uint32_t refs;
 	uint32_t count;
+	uint32_t classes; /* a bit for each of which there are some */
 	uint32_t in_class[MPL_DOORBELL_CLASSES];
 	struct mpl_bell_node *root;
 

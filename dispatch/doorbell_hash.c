@@ -16,12 +16,14 @@
 #define NEVER UINT64_MAX
 #define ENTRIES_MIN 64
 
-/* Sixteen bytes twice: rte_hash compares these without a call of memcmp(). */
+/*
+ * What rte_hash finds an entry by: all of its doorbell but for some bits of
+ * large offsets, so that entries are compared as well.  With sixteen bytes a
+ * slot of rte_hash lies in one cache line.
+ */
 struct key {
-	uint64_t offset;
+	uint64_t where;
 	uint64_t data;
-	uint64_t size;
-	uint64_t match;
 };
 
 struct entry {
@@ -31,11 +33,13 @@ struct entry {
 	struct entry *next; /* with the same key */
 
 	/* Control side. */
-	struct mpl_doorbell_hash *hash;
+	struct mpl_doorbell_hash *hash __attribute__((aligned(64)));
 	int position; /* of the key slot that goes with it; -1: none */
 	struct mpl_link all;
 	struct mpl_link dying;
 };
+_Static_assert(offsetof(struct entry, hash) == 64,
+	       "what readers need of an entry is a cache line");
 
 struct mpl_doorbell_hash {
 	struct rte_hash *table;
@@ -65,11 +69,12 @@ bool mpl_doorbell_hash_possible(void)
 
 static struct key key_of(const struct mpl_doorbell *item)
 {
+	/* Sizes are 0, 1, 2, 4 and 8. */
+	uint64_t class = (uint64_t)item->size << 1 | item->match;
+
 	return (struct key){
-		.offset = item->offset,
+		.where = item->offset ^ class << 59,
 		.data = item->match ? item->data : 0,
-		.size = item->size,
-		.match = item->match,
 	};
 }
 
@@ -79,8 +84,7 @@ static struct key key_of(const struct mpl_doorbell *item)
  */
 static uint32_t signature(const struct key *key)
 {
-	uint64_t z = key->offset * UINT64_C(0x9e3779b97f4a7c15) +
-		     (key->size << 1 | key->match);
+	uint64_t z = key->where * UINT64_C(0x9e3779b97f4a7c15);
 
 	z = (z ^ (z >> 32) ^ key->data) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
@@ -92,6 +96,14 @@ static uint32_t hash_function(const void *key, uint32_t length, uint32_t init)
 {
 	(void)length, (void)init;
 	return signature(key);
+}
+
+static bool is_at(const struct entry *entry, const struct mpl_doorbell *key)
+{
+	return entry->item.offset == key->offset &&
+	       entry->item.size == key->size &&
+	       entry->item.match == key->match &&
+	       (!key->match || entry->item.data == key->data);
 }
 
 static struct entry *head_of(const struct mpl_doorbell_hash *hash,
@@ -123,7 +135,7 @@ static int add_entry(struct mpl_doorbell_hash *hash,
 		     const struct mpl_doorbell *item, uint64_t version)
 {
 	const struct key key = key_of(item);
-	struct entry *entry = malloc(sizeof(*entry));
+	struct entry *entry = aligned_alloc(64, sizeof(*entry));
 	int err;
 
 	if (!entry)
@@ -152,7 +164,7 @@ static int mark_entry(struct mpl_doorbell_hash *hash,
 	const struct key key = key_of(item);
 	struct entry *entry = head_of(hash, &key);
 
-	while (entry && (entry->died != NEVER ||
+	while (entry && (entry->died != NEVER || !is_at(entry, item) ||
 			 entry->item.event->caller_fd !=
 				 item->event->caller_fd))
 		entry = entry->next;
@@ -379,7 +391,7 @@ mpl_doorbell_hash_find(const struct mpl_doorbells *table,
 	/* [B80] acquire; pairs with [B80] in set_head() */
 	(void)__atomic_load_n(&hash->changes, __ATOMIC_ACQUIRE);
 	for (; entry; entry = __atomic_load_n(&entry->next, __ATOMIC_RELAXED)) {
-		if (table->version < entry->born ||
+		if (table->version < entry->born || !is_at(entry, item) ||
 		    table->version >= __atomic_load_n(&entry->died,
 						      __ATOMIC_RELAXED))
 			continue;

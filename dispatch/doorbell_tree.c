@@ -348,6 +348,7 @@ static unsigned int before_key(const struct mpl_bell_node *node,
 {
 	unsigned int low = 0, high = node->count;
 
+	/* Branches on purpose: without them the loads wait for each other. */
 	while (low < high) {
 		unsigned int middle = (low + high) / 2;
 

@@ -70,7 +70,8 @@ struct mpl_plane_config {
 	/*
 	 * A region with at least this many doorbells (txn.h) gets an rte_hash
 	 * for them, in which a write finds its doorbell, beside the sorted
-	 * arrays; 0, the default: none.  It pays where docs/bench.md says.
+	 * arrays; 0, the default: none.  It pays from some 256 on, for a device
+	 * whose other registers are written as well (docs/bench.md, doorbell).
 	 * Hashes are made from the memory of the EAL that runs in the process,
 	 * the application's or mpl_eal_start()'s.  Where there is none, or its
 	 * memory does not suffice, the arrays are used; that is logged once

@@ -26,7 +26,7 @@
 int rte_eal_init(int argc, char **argv);
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define TURNS 4000
+#define TURNS 2000
 #else
 #define TURNS 20000
 #endif
@@ -149,7 +149,7 @@ static void test_without_eal(void **state)
 static void test_start_eal(void **state)
 {
 	char *argv[] = { "test", "--no-huge", "--no-shconf", "--no-pci",
-			 "--no-telemetry", "-m", "8", "-l", "0",
+			 "--no-telemetry", "-m", "4", "-l", "0",
 			 "--log-level=*:error", NULL };
 
 	(void)state;
@@ -347,12 +347,12 @@ static void test_no_room(void **state)
 	struct bed *bed = *state;
 	struct mpl_doorbells *table;
 
-	bed->dp.hash_doorbells = 60000;
-	table = row(bed, 60000);
+	bed->dp.hash_doorbells = 40000;
+	table = row(bed, 40000);
 	assert_null(table->hash);
 	assert_int_equal(bed->dp.hashes_refused, 1);
 	assert_non_null(strstr(bed->log, "memory"));
-	assert_non_null(mpl_doorbell_find(table, 8 * 59999, 4, 0));
+	assert_non_null(mpl_doorbell_find(table, 8 * 39999, 4, 0));
 	mpl_doorbells_unref(table);
 }
 

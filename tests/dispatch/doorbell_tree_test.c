@@ -215,9 +215,9 @@ static void test_random(void **state)
 	seed = 1;
 	list.count = 0;
 	/* Grow, stay, shrink to nothing. */
-	for (unsigned int turn = 0; turn < 6000; turn++) {
+	for (unsigned int turn = 0; turn < 3000; turn++) {
 		struct mpl_doorbell item = random_item(40);
-		unsigned int grow = turn < 1500 ? 9 : turn < 3000 ? 5 : 1;
+		unsigned int grow = turn < 1000 ? 9 : turn < 1500 ? 5 : 1;
 
 		if (below(10) < grow)
 			insert(&root, &list, &item);
@@ -226,7 +226,7 @@ static void test_random(void **state)
 		else
 			take(&root, &list, &item);
 		check_find(root, &list, &item);
-		if (turn % 16 == 0)
+		if (turn % 32 == 0)
 			check(root, &list);
 	}
 	while (list.count)
@@ -363,7 +363,7 @@ static void test_missing(void **state)
 
 		insert(&root, &list, &item);
 	}
-	for (int round = 0; round < 50; round++) {
+	for (int round = 0; round < 20; round++) {
 		other = list;
 		changed = root;
 		changed->refs++;
@@ -425,9 +425,9 @@ static void test_out_of_memory(void **state)
 	(void)state;
 	seed = 3;
 	list.count = 0;
-	for (unsigned int turn = 0; turn < 2500; turn++) {
+	for (unsigned int turn = 0; turn < 1500; turn++) {
 		struct mpl_doorbell item = random_item(1000);
-		bool add = turn < 1500;
+		bool add = turn < 1000;
 		int err = -ENOMEM;
 
 		if (!add)
@@ -455,7 +455,7 @@ static void test_out_of_memory(void **state)
 			list_del(&list,
 				 (unsigned int)list_find(&list, &item));
 	}
-	assert_true(failures > 2500);
+	assert_true(failures > 1500);
 	check(root, &list);
 	mpl_bells_unref(root);
 }
