@@ -38,7 +38,7 @@ static bool call_of(const struct mpl_kvm_mirror *mirror,
 	const struct mpl_kvm_caps *caps = &mirror->kvm->caps;
 	bool pio = mirror->which == MPL_KVM_PIO;
 
-	if (mirror->which == MPL_KVM_SMM || !caps->ioeventfd ||
+	if (mirror->which == MPL_KVM_SMM || !caps->ioeventfd || !ev->whole ||
 	    (!ev->size && !caps->ioeventfd_any_length) ||
 	    ev->gpa > UINT64_MAX - ev->size || (pio && ev->gpa >= PORTS))
 		return false;
@@ -166,7 +166,7 @@ int mpl_kvm_ioeventfd_add(void *opaque, const struct mpl_flat_ioeventfd *ev)
 	int err;
 
 	if (!call_of(mirror, ev, &call))
-		return mirror->which == MPL_KVM_SMM ?
+		return mirror->which == MPL_KVM_SMM || !ev->whole ?
 			       0 :
 			       refuse(mirror->kvm, ev, -ENOTSUP);
 	err = take_spare(table, &item);

@@ -118,6 +118,7 @@ static int collect_doorbell(void *arg, const struct mpl_doorbell *item)
 		.data = item->data,
 		.size = item->size,
 		.match = item->match,
+		.whole = item->offset >= low && last <= high,
 		.fd = item->event->fd,
 		.caller_fd = item->event->caller_fd,
 	};
@@ -161,6 +162,8 @@ static int compare_ioeventfds(const void *a, const void *b)
 		order = compare_u64(left->match, right->match);
 	if (!order)
 		order = compare_u64(left->data, right->data);
+	if (!order)
+		order = compare_u64(left->whole, right->whole);
 	/* The duplicate's number is the event's identity. */
 	if (!order)
 		order = compare_u64((uint64_t)left->fd, (uint64_t)right->fd);

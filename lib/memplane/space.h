@@ -73,6 +73,8 @@ struct mpl_flat_ioeventfd {
 	uint64_t data;
 	unsigned int size;
 	bool match;
+	/* All its bytes lie in the range; else no write can ring it there. */
+	bool whole;
 	int fd; /* the library's own duplicate, good until the next commit */
 	int caller_fd; /* the number that the caller gave */
 };

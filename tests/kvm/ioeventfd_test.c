@@ -301,6 +301,34 @@ static void refused_ones_ring_by_the_library(void **state)
 	close(second);
 }
 
+/*
+ * Something covers half of a doorbell: no write of its size reaches the device
+ * as one, so it is not KVM's; and again when it is whole.
+ */
+static void halves_are_not_kvms(void **state)
+{
+	struct machine *m = *state;
+	int fd = eventfd(0, EFD_NONBLOCK);
+	struct mpl_txn *tx = mpl_begin(m->plane);
+
+	add(tx, &m->device, fd, 0x10, 4, false, 0);
+	add(tx, &m->device, fd, 0x20, 4, false, 0);
+	machine_commit(tx);
+	assert_int_equal(m->fake->n_ioeventfds, 2);
+	tx = mpl_begin(m->plane);
+	mpl_region_remove(tx, m->smram);
+	mpl_region_resize(tx, m->smram, 4);
+	mpl_region_add(tx, m->system, MACHINE_DEVICE + 0x12, m->smram, 1);
+	machine_commit(tx);
+	assert_int_equal(m->fake->n_ioeventfds, 1);
+	assert_non_null(find(m, MACHINE_DEVICE + 0x20, 4, 0, 0));
+	tx = mpl_begin(m->plane);
+	mpl_region_remove(tx, m->smram);
+	machine_commit(tx);
+	assert_int_equal(m->fake->n_ioeventfds, 2);
+	close(fd);
+}
+
 static void make_changes(struct machine *m, struct mpl_txn *tx, int fd)
 {
 	mpl_region_move(tx, m->device.region, MACHINE_DEVICE + 0x10000);
@@ -370,6 +398,7 @@ int main(void)
 		BELL_TEST(one_more_is_one_call),
 		BELL_TEST(they_follow_the_map),
 		BELL_TEST(devices_change_places),
+		BELL_TEST(halves_are_not_kvms),
 		BELL_TEST(refused_ones_ring_by_the_library),
 		BELL_TEST(errors_unwind),
 	};
