@@ -4,6 +4,7 @@
 
 #include "dispatch/fast.h"
 #include "dispatch/io.h"
+#include "dispatch/iommu.h"
 #include "dispatch/memory.h"
 #include "dispatch/reader.h"
 #include "dispatch/section.h"
@@ -108,14 +109,13 @@ static uint64_t load_bytes(const void *buf, unsigned int size)
 	return half;
 }
 
-/* One piece of a read; *done bytes of it. */
-static mpl_result_t read_piece(struct mpl_reader_state *reader,
-			       const struct mpl_address_space *as,
-			       uint64_t gpa, struct mpl_attrs attrs,
-			       uint8_t *buf, uint64_t len, uint64_t *done)
+/* One piece of a read, from a section; *done bytes of it. */
+static mpl_result_t read_section(struct mpl_reader_state *reader,
+				 const struct mpl_section *section,
+				 const struct mpl_address_space *as,
+				 uint64_t gpa, struct mpl_attrs attrs,
+				 uint8_t *buf, uint64_t len, uint64_t *done)
 {
-	const struct mpl_section *section =
-		mpl_lookup(&reader->pub, as, gpa);
 	uint64_t offset, word;
 	mpl_result_t result;
 	bool big_endian;
@@ -136,9 +136,7 @@ static mpl_result_t read_piece(struct mpl_reader_state *reader,
 	}
 	if (!has_callbacks(section)) {
 		memset(buf, reader->dp->unassigned_byte, *done);
-		return section->flags & MPL_SECTION_IOMMU ?
-			       mpl_count_decode_error(reader) :
-			       mpl_count_access_error(reader);
+		return mpl_count_access_error(reader);
 	}
 	offset = mpl_section_offset(section, gpa);
 	big_endian = section->device->big_endian;
@@ -151,6 +149,47 @@ static mpl_result_t read_piece(struct mpl_reader_state *reader,
 	mpl_memory_store(buf, (unsigned int)*done,
 			 mpl_to_endian(word, (unsigned int)*done, big_endian));
 	return result;
+}
+
+/* One piece of a read through iommus. */
+static mpl_result_t read_through(struct mpl_reader_state *reader,
+				 const struct mpl_asked *asked, uint8_t *buf,
+				 uint64_t *done)
+{
+	struct mpl_reach reach;
+	struct mpl_trail trail;
+	mpl_result_t result = mpl_iommu_reach(reader, asked, &reach, &trail);
+
+	if (result) {
+		*done = reach.len;
+		memset(buf, reader->dp->unassigned_byte, *done);
+		return result;
+	}
+	return read_section(reader, reach.section, reach.as, reach.gpa,
+			    asked->attrs, buf, reach.len, done);
+}
+
+static mpl_result_t __attribute__((noinline))
+read_piece(struct mpl_reader_state *reader,
+			       const struct mpl_address_space *as,
+			       uint64_t gpa, struct mpl_attrs attrs,
+			       uint8_t *buf, uint64_t len, uint64_t *done)
+{
+	const struct mpl_section *section =
+		mpl_lookup(&reader->pub, as, gpa);
+
+	if (section->flags & MPL_SECTION_IOMMU) {
+		const struct mpl_asked asked = {
+			.as = as,
+			.gpa = gpa,
+			.len = len,
+			.intent = MPL_FOR_READ,
+			.attrs = attrs,
+		};
+
+		return read_through(reader, &asked, buf, done);
+	}
+	return read_section(reader, section, as, gpa, attrs, buf, len, done);
 }
 
 /* The bytes at `buf` as a number in the device's byte order. */
@@ -171,14 +210,13 @@ static bool rings(struct mpl_reader_state *reader,
 				       (unsigned int)len));
 }
 
-static mpl_result_t write_piece(struct mpl_reader_state *reader,
-				const struct mpl_address_space *as,
-				uint64_t gpa, struct mpl_attrs attrs,
-				const uint8_t *buf, uint64_t len, bool begins,
-				uint64_t *done)
+static mpl_result_t write_section(struct mpl_reader_state *reader,
+				  const struct mpl_section *section,
+				  const struct mpl_address_space *as,
+				  uint64_t gpa, struct mpl_attrs attrs,
+				  const uint8_t *buf, uint64_t len,
+				  bool begins, uint64_t *done)
 {
-	const struct mpl_section *section =
-		mpl_lookup(&reader->pub, as, gpa);
 	uint64_t offset, word;
 
 	if (mpl_section_is_unassigned(section)) {
@@ -197,9 +235,7 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 		return MPL_OK;
 	}
 	if (!has_callbacks(section))
-		return section->flags & MPL_SECTION_IOMMU ?
-			       mpl_count_decode_error(reader) :
-			       mpl_count_access_error(reader);
+		return mpl_count_access_error(reader);
 	offset = mpl_section_offset(section, gpa);
 	/* Not for what is left of an access after its first piece. */
 	if (section->doorbells && !attrs.memory_only &&
@@ -212,10 +248,48 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 			    attrs, word);
 }
 
-/* Bytes that would lie past the last address are errors of their own. */
-static uint64_t clip_to_top(uint64_t gpa, uint64_t len)
+/* One piece of a write through iommus. */
+static mpl_result_t write_through(struct mpl_reader_state *reader,
+				  const struct mpl_asked *asked,
+				  const uint8_t *buf, bool begins,
+				  uint64_t *done)
 {
-	return len && len - 1 > UINT64_MAX - gpa ? UINT64_MAX - gpa + 1 : len;
+	struct mpl_reach reach;
+	struct mpl_trail trail;
+	mpl_result_t result = mpl_iommu_reach(reader, asked, &reach, &trail);
+
+	if (result) {
+		*done = reach.len;
+		return result;
+	}
+	return write_section(reader, reach.section, reach.as, reach.gpa,
+			     asked->attrs, buf, reach.len, begins, done);
+}
+
+static mpl_result_t __attribute__((noinline))
+write_piece(struct mpl_reader_state *reader,
+				const struct mpl_address_space *as,
+				uint64_t gpa, struct mpl_attrs attrs,
+				const uint8_t *buf, uint64_t len, bool begins,
+				uint64_t *done)
+{
+	const struct mpl_section *section =
+		mpl_lookup(&reader->pub, as, gpa);
+
+	if (section->flags & MPL_SECTION_IOMMU) {
+		const struct mpl_asked asked = {
+			.as = as,
+			.gpa = gpa,
+			.len = len,
+			.intent = MPL_FOR_WRITE,
+			.attrs = attrs,
+		};
+
+		return write_through(reader, &asked, buf, begins,
+				     done);
+	}
+	return write_section(reader, section, as, gpa, attrs, buf, len, begins,
+			     done);
 }
 
 mpl_result_t mpl_read(struct mpl_reader *pub,
@@ -243,7 +317,7 @@ mpl_result_t mpl_read(struct mpl_reader *pub,
 			return result;
 		}
 	}
-	left = clip_to_top(gpa, len);
+	left = mpl_clip_to_top(gpa, len);
 	if (left < len) {
 		memset(to + left, reader->dp->unassigned_byte, len - left);
 		result |= mpl_count_decode_error(reader);
@@ -281,7 +355,7 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 				reader, section, gpa, (unsigned int)len, attrs,
 				load_bytes(buf, (unsigned int)len));
 	}
-	left = clip_to_top(gpa, len);
+	left = mpl_clip_to_top(gpa, len);
 	if (left < len)
 		result |= mpl_count_decode_error(reader);
 	while (left) {

@@ -10,6 +10,7 @@
 #include <memplane/access.h>
 
 #include "dispatch/fast.h"
+#include "dispatch/iommu.h"
 
 /* What a burst looks up in, and the section to guess. */
 struct burst {
@@ -94,12 +95,39 @@ static inline void *logged(const struct burst *burst, uint64_t gpa, size_t len,
 		       NULL;
 }
 
-unsigned int mpl_translate_burst(struct mpl_reader *reader,
-				 const struct mpl_address_space *as,
-				 const uint64_t *gpa, unsigned int count,
-				 size_t len, enum mpl_intent intent,
-				 void **host)
+/* What an iommu refused: not asked again when a burst starts anew. */
+#define REFUSED ((void *)-1)
+
+/* Host address of `len` bytes that lie behind an iommu, or REFUSED. */
+static void *through(struct mpl_reader *pub,
+		     const struct mpl_address_space *as, uint64_t gpa,
+		     size_t len, enum mpl_intent intent)
 {
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	const struct mpl_asked asked = {
+		.as = as,
+		.gpa = gpa,
+		.len = len ? len : 1,
+		.intent = intent,
+		.attrs = reader->attrs,
+	};
+	struct mpl_reach reach;
+
+	if (mpl_clip_to_top(gpa, asked.len) != asked.len ||
+	    mpl_iommu_pointer(reader, &asked, &reach) ||
+	    reach.len != asked.len)
+		return REFUSED;
+	return mpl_section_host(reach.section, reach.gpa);
+}
+
+static unsigned int translate(struct mpl_reader *reader,
+			      const struct mpl_address_space *as,
+			      const uint64_t *gpa, unsigned int count,
+			      size_t len, enum mpl_intent intent, void **host,
+			      unsigned int *tried)
+{
+	const struct mpl_reader_state *state = mpl_reader_state(reader);
+	uint64_t pauses = state->pauses;
 	struct burst burst = begin(reader, as);
 	struct run run = run_of(burst.guess, len, intent);
 	unsigned int found = 0;
@@ -109,15 +137,55 @@ unsigned int mpl_translate_burst(struct mpl_reader *reader,
 			walk(&burst, gpa[i]);
 			run = run_of(burst.guess, len, intent);
 			if (gpa[i] - run.start >= run.count) {
-				host[i] = logged(&burst, gpa[i], len, intent);
-				found += host[i] != NULL;
-				continue;
+				if (!(burst.guess->flags &
+				      MPL_SECTION_IOMMU)) {
+					host[i] = logged(&burst, gpa[i], len,
+							 intent);
+					found += host[i] != NULL;
+					continue;
+				}
+				if (i < *tried && host[i] == REFUSED)
+					continue;
+				host[i] = through(reader, as, gpa[i], len,
+						  intent);
+				found += host[i] != REFUSED;
+				if (state->pauses == pauses)
+					continue;
+				/* It has waited: nothing is good any more. */
+				if (i >= *tried)
+					*tried = i + 1;
+				return 0;
 			}
 		}
 		host[i] = (void *)(run.base + gpa[i]);
 		found++;
 	}
 	end(&burst);
+	return found;
+}
+
+unsigned int mpl_translate_burst(struct mpl_reader *pub,
+				 const struct mpl_address_space *as,
+				 const uint64_t *gpa, unsigned int count,
+				 size_t len, enum mpl_intent intent,
+				 void **host)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	unsigned int found = 0, tried = 0;
+	uint64_t pauses;
+
+	/* Each address may make one wait; more often is bad luck. */
+	for (unsigned int i = 0; i < MPL_IOMMU_RESTARTS + count; i++) {
+		pauses = reader->pauses;
+		found = translate(pub, as, gpa, count, len, intent, host,
+				  &tried);
+		if (__builtin_expect(reader->pauses == pauses, 1))
+			break;
+		found = 0;
+	}
+	for (unsigned int i = 0; found != count && i < count; i++)
+		if (!found || host[i] == REFUSED)
+			host[i] = NULL;
 	return found;
 }
 

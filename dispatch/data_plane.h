@@ -72,6 +72,7 @@ struct mpl_data_plane {
 	uint64_t *gone_counts[MPL_COUNT_CHUNKS];
 	struct mpl_indexes numbers_free; /* of devices: dispatch/count.h */
 	uint32_t numbers_used;
+	uint64_t iommus_made;
 	struct mpl_waits waits;
 
 	/* Doorbells: dispatch/doorbell_hash.h. */

@@ -11,6 +11,7 @@
 
 #include "dispatch/dirty.h"
 
+struct mpl_iommu;
 struct mpl_reader_state;
 struct mpl_waits;
 
@@ -29,6 +30,7 @@ struct mpl_device {
 	 */
 	uint16_t simple;
 	bool any_alignment;
+	struct mpl_iommu *iommu; /* of an iommu region: dispatch/iommu.h */
 	uint32_t number; /* of its counters: dispatch/count.h */
 	uint64_t counted_before; /* by earlier devices of that number */
 	struct mpl_dirty dirty;	 /* written when logs start and stop */

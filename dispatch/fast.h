@@ -7,6 +7,8 @@
 #ifndef MEMPLANE_DISPATCH_FAST_H
 #define MEMPLANE_DISPATCH_FAST_H
 
+#include <errno.h>
+
 #include "dispatch/count.h"
 #include "dispatch/lock.h"
 #include "dispatch/memory.h"
@@ -41,6 +43,22 @@ static inline uint64_t mpl_section_rest(const struct mpl_section *section,
 	uint64_t rest = section->span - (gpa - section->start);
 
 	return len - 1 < rest ? len : rest + 1;
+}
+
+/* What of `len` bytes at `gpa` does not lie past the last address. */
+static inline uint64_t mpl_clip_to_top(uint64_t gpa, uint64_t len)
+{
+	return len && len - 1 > UINT64_MAX - gpa ? UINT64_MAX - gpa + 1 : len;
+}
+
+/* What a result is as an error. */
+static inline int mpl_result_error(mpl_result_t result)
+{
+	if (!result)
+		return 0;
+	if (result & MPL_DEVICE_ERROR)
+		return -EIO;
+	return result & MPL_ACCESS_ERROR ? -EACCES : -EFAULT;
 }
 
 static inline uint8_t *mpl_section_host(const struct mpl_section *section,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dispatch/count.h"
+#include "dispatch/iommu.h"
 
 _Static_assert(offsetof(struct mpl_reader_state, pub) == 0,
 	       "mpl_reader_state() casts");
@@ -117,6 +118,7 @@ int mpl_reader_unregister(struct mpl_reader *pub)
 	__atomic_store_n(&dp->readers[reader->id].thread, 0, __ATOMIC_RELAXED);
 	dp->readers_live--;
 	pthread_mutex_unlock(&dp->readers_mutex);
+	free(reader->iotlb);
 	free(reader);
 	return 0;
 }
@@ -157,6 +159,11 @@ bool mpl_reader_note_write(struct mpl_reader_state *reader,
 		return false;
 	reader->online = MPL_ONLINE_WRITING;
 	return true;
+}
+
+void mpl_reader_set_attrs(struct mpl_reader *pub, struct mpl_attrs attrs)
+{
+	mpl_reader_state(pub)->attrs = attrs;
 }
 
 int mpl_reader_online(struct mpl_reader *pub)
@@ -209,6 +216,7 @@ void mpl_reader_hold(struct mpl_reader_state *reader)
 	}
 	if (reader->online == MPL_ONLINE_WRITING)
 		mark_pending(reader);
+	reader->pauses++;
 	reader->online = MPL_OFFLINE;
 	mpl_rcu_offline(reader->dp->rcu, reader->id);
 }
@@ -243,6 +251,8 @@ int mpl_access_resume(struct mpl_reader *pub)
 
 void mpl_reader_drop_caches(struct mpl_reader *reader)
 {
+	struct mpl_iotlb *iotlb = mpl_reader_state(reader)->iotlb;
+
 	/* No root ever has this stamp. */
 	const struct mpl_cache_slot none = { .stamp = UINT64_MAX };
 
@@ -251,6 +261,8 @@ void mpl_reader_drop_caches(struct mpl_reader *reader)
 	reader->last = NULL;
 	for (size_t i = 0; i < MPL_CACHE_SLOTS; i++)
 		reader->cache[i] = none;
+	if (iotlb)
+		memset(iotlb, 0, sizeof(*iotlb));
 }
 
 struct mpl_reader_state *mpl_reader_in_access(struct mpl_data_plane *dp)

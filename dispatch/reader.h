@@ -9,6 +9,8 @@
 #include "dispatch/device.h"
 #include "dispatch/pending.h"
 
+struct mpl_iotlb;
+
 /* A device callback that is running: on the stack of whoever runs it. */
 struct mpl_frame {
 	struct mpl_device *device;
@@ -30,7 +32,10 @@ struct mpl_reader_state {
 	struct mpl_data_plane *dp;
 	unsigned int id;
 	uint8_t online;		 /* enum mpl_online */
+	uint64_t pauses;	 /* how often it went offline in an access */
 	struct mpl_frame *frame; /* innermost, or NULL */
+	struct mpl_iotlb *iotlb; /* dispatch/iommu.h; NULL until needed */
+	struct mpl_attrs attrs;	 /* of calls that have none */
 	struct mpl_reader_stats stats;
 	uint64_t *counts[MPL_COUNT_CHUNKS]; /* dispatch/count.h */
 	struct mpl_pending pending;

@@ -6,6 +6,7 @@
 
 #include "dispatch/device.h"
 #include "dispatch/fast.h"
+#include "dispatch/iommu.h"
 
 static struct mpl_translated refused(mpl_result_t why)
 {
@@ -14,13 +15,39 @@ static struct mpl_translated refused(mpl_result_t why)
 	};
 }
 
+static struct mpl_translated through(struct mpl_reader_state *reader,
+				     const struct mpl_address_space *as,
+				     uint64_t gpa, size_t len,
+				     enum mpl_intent intent)
+{
+	const struct mpl_asked asked = {
+		.as = as,
+		.gpa = gpa,
+		.len = mpl_clip_to_top(gpa, len ? len : 1),
+		.intent = intent,
+		.attrs = reader->attrs,
+	};
+	struct mpl_reach reach;
+	mpl_result_t result = mpl_iommu_pointer(reader, &asked, &reach);
+
+	if (result)
+		return refused(result);
+	return (struct mpl_translated){
+		.host = mpl_section_host(reach.section, reach.gpa),
+		.packed = len ? reach.len : 0,
+	};
+}
+
 struct mpl_translated mpl_translate_slow(struct mpl_reader *pub,
 					 const struct mpl_section *section,
+					 const struct mpl_address_space *as,
 					 uint64_t gpa, size_t len,
 					 enum mpl_intent intent)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 
+	if (section->flags & MPL_SECTION_IOMMU)
+		return through(reader, as, gpa, len, intent);
 	if (mpl_section_is_unassigned(section))
 		return refused(mpl_count_decode_error(reader));
 	if (len)
@@ -49,6 +76,42 @@ bool mpl_window_is_stale_sym(const struct mpl_reader *reader,
 	return mpl_window_is_stale(reader, window);
 }
 
+/* A window through iommus. */
+static int open_through(struct mpl_reader_state *reader,
+			const struct mpl_asked *asked,
+			struct mpl_window *window)
+{
+	struct mpl_reach reach;
+	struct mpl_trail trail;
+	mpl_result_t result = mpl_iommu_host(reader, asked, &reach, &trail);
+
+	if (result)
+		return mpl_result_error(result);
+	if (reach.len != asked->len)
+		return -ERANGE;
+	*window = (struct mpl_window){
+		.host = mpl_section_host(reach.section, reach.gpa),
+		.gpa = asked->gpa,
+		.len = asked->len,
+		.stamp = trail.stamp,
+		.as = asked->as,
+		.region = mpl_section_region(reach.section),
+		.offset = mpl_section_offset(reach.section, reach.gpa),
+		.intent = asked->intent,
+		.trail = mpl_trail_keep(&trail),
+	};
+	if (!window->trail)
+		return -ENOMEM;
+	mpl_device_ref(reach.section->device);
+	return 0;
+}
+
+bool mpl_window_is_stale_slow(const struct mpl_reader *reader,
+			      const struct mpl_window *window)
+{
+	return !mpl_trail_is_good(reader, window->trail);
+}
+
 int mpl_window_open(struct mpl_reader *reader,
 		    const struct mpl_address_space *as, uint64_t gpa,
 		    size_t len, enum mpl_intent intent,
@@ -63,6 +126,20 @@ int mpl_window_open(struct mpl_reader *reader,
 		return -EINVAL;
 	if (mpl_section_is_unassigned(section))
 		return -EFAULT;
+	if (section->flags & MPL_SECTION_IOMMU) {
+		struct mpl_reader_state *state = mpl_reader_state(reader);
+		const struct mpl_asked asked = {
+			.as = as,
+			.gpa = gpa,
+			.len = len,
+			.intent = intent,
+			.attrs = state->attrs,
+		};
+
+		return mpl_clip_to_top(gpa, len) != len ?
+			       -ERANGE :
+			       open_through(state, &asked, window);
+	}
 	if ((mpl_section_rights(section) & intent) != (uint32_t)intent)
 		return -EACCES;
 	if (!mpl_section_holds(section, gpa, len))
@@ -107,5 +184,6 @@ void mpl_window_close(struct mpl_window *window)
 		(void)mpl_window_dirty(window, 0, window->len);
 		mpl_device_unref(device_of(window));
 	}
+	mpl_trail_drop(window->trail);
 	*window = (struct mpl_window){ 0 };
 }

@@ -3,6 +3,7 @@
 #include <memplane/access.h>
 
 #include "dispatch/fast.h"
+#include "dispatch/iommu.h"
 
 static uint64_t mask(unsigned int size)
 {
@@ -96,30 +97,88 @@ static void *queue_word(struct mpl_reader_state *reader,
 }
 
 /*
- * Where queue_word() found none: a word of logged memory, and its section, or
- * NULL and why.
+ * The section behind an iommu, and the address in it.  A word that is aligned
+ * lies in one page (of at least 8 bytes), and others are refused.
  */
-static void *logged_word(struct mpl_reader_state *reader,
-			 const struct mpl_address_space *as, uint64_t gpa,
-			 unsigned int size, uint32_t flags,
-			 const struct mpl_section **logged,
-			 mpl_result_t *result)
+static const struct mpl_section *
+through(struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t *gpa, unsigned int size, uint32_t flags, mpl_result_t *result)
+{
+	const struct mpl_asked asked = {
+		.as = as,
+		.gpa = *gpa,
+		.len = size,
+		.intent = (enum mpl_intent)flags,
+		.attrs = reader->attrs,
+	};
+	struct mpl_reach reach;
+	struct mpl_trail trail;
+
+	if (!mpl_is_word(size) || *gpa & (size - 1)) {
+		*result = mpl_count_access_error(reader);
+		return NULL;
+	}
+	*result = mpl_iommu_reach(reader, &asked, &reach, &trail);
+	if (!*result && !mpl_section_is_unassigned(reach.section) &&
+	    reach.len != size)
+		*result = mpl_count_access_error(reader);
+	*gpa = reach.gpa;
+	return reach.section;
+}
+
+/*
+ * Where queue_word() found none: a word of logged memory, or one behind an
+ * iommu, with its section and the address there; or NULL and why.
+ */
+static void *other_word(struct mpl_reader_state *reader,
+			const struct mpl_address_space *as, uint64_t *gpa,
+			unsigned int size, uint32_t flags,
+			const struct mpl_section **found, mpl_result_t *result)
 {
 	const struct mpl_section *section =
-		mpl_lookup(&reader->pub, as, gpa);
+		mpl_lookup(&reader->pub, as, *gpa);
 	uint8_t *host = NULL;
 
 	*result = MPL_OK;
-	*logged = section;
+	if (section->flags & MPL_SECTION_IOMMU)
+		section = through(reader, as, gpa, size, flags, result);
+	if (*result)
+		return NULL;
+	*found = section;
 	if (mpl_section_is_unassigned(section)) {
 		*result = mpl_count_decode_error(reader);
 		return NULL;
 	}
 	if ((mpl_section_rights(section) & flags) == flags)
-		host = queue_host(section, gpa, size);
+		host = queue_host(section, *gpa, size);
 	if (!host)
 		*result = mpl_count_access_error(reader);
 	return host;
+}
+
+static inline uint64_t load_word(const void *host, unsigned int size)
+{
+	/* [guest] the order is the caller's wish */
+	if (size == 2)
+		return __atomic_load_n((const uint16_t *)host,
+				       __ATOMIC_ACQUIRE);
+	if (size == 4)
+		return __atomic_load_n((const uint32_t *)host,
+				       __ATOMIC_ACQUIRE);
+	return __atomic_load_n((const uint64_t *)host, __ATOMIC_ACQUIRE);
+}
+
+static __attribute__((noinline)) mpl_result_t
+load_other(struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	   uint64_t gpa, unsigned int size, uint64_t *value)
+{
+	const struct mpl_section *section;
+	mpl_result_t result;
+	void *host = other_word(reader, as, &gpa, size, MPL_SECTION_READ,
+				&section, &result);
+
+	*value = host ? load_word(host, size) : 0;
+	return result;
 }
 
 mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
@@ -128,22 +187,10 @@ mpl_result_t mpl_load_acquire(struct mpl_reader *pub,
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 	void *host = queue_word(reader, as, gpa, size, MPL_SECTION_READ);
-	const struct mpl_section *section;
-	mpl_result_t result;
 
-	*value = 0;
-	if (!host) {
-		logged_word(reader, as, gpa, size, MPL_SECTION_READ, &section,
-			    &result);
-		return result;
-	}
-	/* [guest] the order is the caller's wish */
-	if (size == 2)
-		*value = __atomic_load_n((uint16_t *)host, __ATOMIC_ACQUIRE);
-	else if (size == 4)
-		*value = __atomic_load_n((uint32_t *)host, __ATOMIC_ACQUIRE);
-	else
-		*value = __atomic_load_n((uint64_t *)host, __ATOMIC_ACQUIRE);
+	if (!host)
+		return load_other(reader, as, gpa, size, value);
+	*value = load_word(host, size);
 	return MPL_OK;
 }
 
@@ -161,13 +208,13 @@ static inline void store_word(void *host, unsigned int size, uint64_t value)
 }
 
 static __attribute__((noinline)) mpl_result_t
-store_logged(struct mpl_reader_state *reader,
+store_other(struct mpl_reader_state *reader,
 	     const struct mpl_address_space *as, uint64_t gpa,
 	     unsigned int size, uint64_t value)
 {
 	const struct mpl_section *section;
 	mpl_result_t result;
-	void *host = logged_word(reader, as, gpa, size, MPL_SECTION_WRITE,
+	void *host = other_word(reader, as, &gpa, size, MPL_SECTION_WRITE,
 				 &section, &result);
 
 	if (!host)
@@ -185,7 +232,7 @@ mpl_result_t mpl_store_release(struct mpl_reader *pub,
 	void *host = queue_word(reader, as, gpa, size, MPL_SECTION_WRITE);
 
 	if (!host)
-		return store_logged(reader, as, gpa, size, value);
+		return store_other(reader, as, gpa, size, value);
 	store_word(host, size, value);
 	return MPL_OK;
 }
@@ -214,14 +261,14 @@ static inline void exchange_word(void *host, unsigned int size,
 }
 
 static __attribute__((noinline)) mpl_result_t
-exchange_logged(struct mpl_reader_state *reader,
+exchange_other(struct mpl_reader_state *reader,
 		const struct mpl_address_space *as, uint64_t gpa,
 		unsigned int size, uint64_t *expected, uint64_t desired,
 		bool *swapped)
 {
 	const struct mpl_section *section;
 	mpl_result_t result;
-	void *host = logged_word(reader, as, gpa, size, MPL_FOR_BOTH, &section,
+	void *host = other_word(reader, as, &gpa, size, MPL_FOR_BOTH, &section,
 				 &result);
 
 	*swapped = false;
@@ -243,7 +290,7 @@ mpl_result_t mpl_compare_exchange(struct mpl_reader *pub,
 	void *host = queue_word(reader, as, gpa, size, MPL_FOR_BOTH);
 
 	if (!host)
-		return exchange_logged(reader, as, gpa, size, expected,
+		return exchange_other(reader, as, gpa, size, expected,
 				       desired, swapped);
 	exchange_word(host, size, expected, desired, swapped);
 	return MPL_OK;

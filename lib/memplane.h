@@ -19,6 +19,7 @@
 #include "memplane/dispatch.h" /* the look-up, inline */
 #include "memplane/access.h"   /* reads and writes */
 #include "memplane/dirty.h"    /* which pages were written */
+#include "memplane/iommu.h"    /* regions that translate */
 #include "memplane/stats.h"    /* counting all that */
 #include "memplane/kvm.h"      /* the kernel's mirror of the map */
 #include "memplane/vcpu.h"     /* KVM_RUN, exits, parking */

@@ -191,14 +191,13 @@ int mpl_plane_may_wait(struct mpl_plane *plane)
 	return 0;
 }
 
-/* 50 us, then longer. */
-static void pause_a_while(unsigned int *us)
+void mpl_plane_nap(unsigned int *us)
 {
-	struct timespec time = { .tv_nsec = *us * 1000L };
+	struct timespec time;
 
+	*us = !*us ? 50 : *us < 1000 ? *us * 2 : *us;
+	time = (struct timespec){ .tv_nsec = *us * 1000L };
 	nanosleep(&time, NULL);
-	if (*us < 1000)
-		*us *= 2;
 }
 
 int mpl_reader_register(struct mpl_plane *plane, struct mpl_reader **out)
@@ -213,7 +212,7 @@ int mpl_reader_register(struct mpl_plane *plane, struct mpl_reader **out)
 
 int mpl_synchronize(struct mpl_plane *plane)
 {
-	unsigned int us = 50;
+	unsigned int us = 0;
 	uint64_t token;
 	bool locked;
 	int err = mpl_plane_may_wait(plane);
@@ -229,7 +228,7 @@ int mpl_synchronize(struct mpl_plane *plane)
 	token = mpl_rcu_start(plane->data.rcu);
 	while (!mpl_rcu_done(plane->data.rcu, token)) {
 		mpl_control_unlock(plane, locked);
-		pause_a_while(&us);
+		mpl_plane_nap(&us);
 		locked = mpl_control_lock(plane);
 	}
 	mpl_control_unlock(plane, locked);
@@ -240,7 +239,7 @@ int mpl_synchronize(struct mpl_plane *plane)
 int mpl_region_drain(struct mpl_region *region)
 {
 	struct mpl_plane *plane = region->plane;
-	unsigned int us = 50;
+	unsigned int us = 0;
 	bool locked, shown;
 	int err = mpl_plane_may_wait(plane);
 
@@ -256,7 +255,7 @@ int mpl_region_drain(struct mpl_region *region)
 		mpl_reclaim(plane);
 		if (mpl_device_unpinned(&region->device))
 			return 0;
-		pause_a_while(&us);
+		mpl_plane_nap(&us);
 	}
 }
 

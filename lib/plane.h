@@ -94,6 +94,8 @@ bool mpl_control_held(const struct mpl_plane *plane);
 
 /* May the caller wait for all readers?  -EDEADLK: it may be one of them. */
 int mpl_plane_may_wait(struct mpl_plane *plane);
+/* Sleep 50 us, then longer, for polling: *us is 0 at first. */
+void mpl_plane_nap(unsigned int *us);
 
 /* Destroy the regions that nobody refers to any more; lock held. */
 void mpl_plane_bury(struct mpl_plane *plane);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dispatch/count.h"
+#include "dispatch/iommu.h"
 #include "lib/control.h"
 #include "lib/dirty.h"
 #include "lib/plane.h"
@@ -85,9 +86,24 @@ int mpl_region_new_io(struct mpl_plane *plane, const char *name, uint64_t size,
 }
 
 int mpl_region_new_iommu(struct mpl_plane *plane, const char *name,
-			 uint64_t size, struct mpl_region **out)
+			 uint64_t size, const struct mpl_iommu_ops *ops,
+			 void *opaque, struct mpl_region **out)
 {
-	return region_new(plane, MPL_IOMMU, name, size, NULL, NULL, out);
+	struct mpl_region *region;
+	struct mpl_iommu *iommu;
+	int err = mpl_iommu_new(&plane->data, ops, opaque, &iommu);
+
+	if (err)
+		return err;
+	err = region_new(plane, MPL_IOMMU, name, size, NULL, opaque, &region);
+	if (err) {
+		mpl_iommu_free(iommu);
+		return err;
+	}
+	region->device.iommu = iommu;
+	region->device.serialised = iommu->ops->concurrency == MPL_SERIALISED;
+	*out = region;
+	return 0;
 }
 
 /* The kinds that have memory. */
@@ -242,6 +258,7 @@ void mpl_region_destroy(struct mpl_region *region)
 	mpl_ram_block_detach(region);
 	mpl_dirty_destroy(&region->device.dirty);
 	mpl_poison_unref(region->poison);
+	mpl_iommu_free(region->device.iommu);
 	pthread_mutex_lock(&plane->regions_mutex);
 	plane->region_count--;
 	pthread_mutex_unlock(&plane->regions_mutex);

@@ -11,6 +11,9 @@
  * Unassigned addresses read as the plane's pattern, writes are dropped; both
  * give MPL_DECODE_ERROR and are counted.
  *
+ * What hits an iommu region (iommu.h) goes on where that leads, page by page.
+ * Calls without attributes pass it those of mpl_reader_set_attrs().
+ *
  * All calls: an online reader, its own thread.
  */
 #ifndef MEMPLANE_ACCESS_H
@@ -70,7 +73,7 @@ enum mpl_intent {
 };
 
 /*
- * What mpl_translate() does not do inline: logged memory, and refusals.  By
+ * What mpl_translate() does not do inline: logged memory, iommus, refusals.  By
  * value and without branches, so that it costs the inline part nothing.
  */
 struct mpl_translated {
@@ -80,13 +83,15 @@ struct mpl_translated {
 #define MPL_RESULT_SHIFT 60
 struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
 					 const struct mpl_section *section,
+					 const struct mpl_address_space *as,
 					 uint64_t gpa, size_t len,
 					 enum mpl_intent intent);
 
 /*
  * Host address of guest memory: *host and how many bytes from there are
- * contiguous (at most `len`).  Valid until the reader's next quiescent state, or
- * its next access to a device (reader.h).  `intent` is not 0.
+ * contiguous (at most `len`; behind iommus perhaps fewer than could be).
+ * Valid until the reader's next quiescent state, or its next access to a
+ * device (reader.h).  `intent` is not 0.
  * MPL_ACCESS_ERROR where there is memory but not for this intent, or only a
  * device; MPL_DECODE_ERROR where there is nothing.
  *
@@ -107,7 +112,8 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
 	if (__builtin_expect((section->flags & intent) != (uint32_t)intent,
 			     0)) {
 		struct mpl_translated slow =
-			mpl_translate_slow(reader, section, gpa, len, intent);
+			mpl_translate_slow(reader, section, as, gpa, len,
+					   intent);
 
 		*host = slow.host;
 		*contiguous = (size_t)(slow.packed &
@@ -118,6 +124,23 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
 	*contiguous = len <= rest ? len : rest + 1;
 	return MPL_OK;
 }
+
+/*
+ * Scatter-gather: the `len` bytes at `gpa` as iov[0] .. iov[*count - 1], at
+ * most `max` of them; *done bytes are in them, from the first on.  Neighbours
+ * whose memory follows are one.  It ends early, with *done < len, when `max`
+ * are full, at what is not memory for this intent, or at the last address; if
+ * the first byte is not such memory that is an error as above.  The pointers
+ * are valid as those of mpl_translate(); mpl_map_sg() (dma.h) gives ones that
+ * last.  A `len` or `max` of 0 gives *count 0.
+ */
+struct iovec;
+mpl_result_t mpl_translate_sg(struct mpl_reader *reader,
+			      const struct mpl_address_space *as, uint64_t gpa,
+			      struct mpl_attrs attrs, size_t len,
+			      enum mpl_intent intent, struct iovec *iov,
+			      unsigned int max, unsigned int *count,
+			      size_t *done);
 
 /*
  * Bursts, for descriptor rings: `count` addresses at once.
@@ -141,13 +164,16 @@ void mpl_lookup_burst(struct mpl_reader *reader,
  * A window: a range of guest memory, translated once and used for long, for
  * example a descriptor ring.  It keeps the memory (not the mapping): `host`
  * is good until mpl_window_close(), even past the region's removal.  Before
- * each use ask whether a commit has changed the view; if so, open it again.
+ * each use ask whether it is stale: a commit has changed a view on the way, or
+ * an iommu on the way has invalidated a page of it; then open it again.
  * A window belongs to the reader's thread.
  *
  * Dirty logging: one that was opened to write marks all of itself when it is
  * closed, and what mpl_window_dirty() says before that.  Whoever keeps it open
  * says so after each batch of writes, or they come into no log meanwhile.
  */
+struct mpl_trail; /* private: a way through iommus */
+
 struct mpl_window {
 	void *host;
 	uint64_t gpa;
@@ -157,11 +183,13 @@ struct mpl_window {
 	struct mpl_region *region;
 	uint64_t offset; /* in the region */
 	enum mpl_intent intent;
+	struct mpl_trail *trail; /* NULL: no iommu on the way */
 };
 
 /*
  * Errors: -EFAULT (nothing there), -EACCES (not for this intent), -ERANGE (not
- * `len` bytes in one section), -EINVAL (len is 0).
+ * `len` bytes in one section, or one behind the other behind an iommu), -EINVAL
+ * (len is 0), -ENOMEM and -EIO (behind an iommu: its callback failed).
  */
 int mpl_window_open(struct mpl_reader *reader,
 		    const struct mpl_address_space *as, uint64_t gpa,
@@ -176,12 +204,18 @@ void mpl_window_close(struct mpl_window *window);
 int mpl_window_dirty(const struct mpl_window *window, size_t offset,
 		     size_t len);
 
-/* Has the view changed since?  The reader must be online. */
+/* The rest of mpl_window_is_stale(): the way through iommus. */
+bool mpl_window_is_stale_slow(const struct mpl_reader *reader,
+			      const struct mpl_window *window);
+
+/* Has the way there changed since?  The reader must be online. */
 static inline bool mpl_window_is_stale(const struct mpl_reader *reader,
 				       const struct mpl_window *window)
 {
-	return mpl_root_of(mpl_reader_snapshot(reader), window->as)->stamp !=
-	       window->stamp;
+	if (mpl_root_of(mpl_reader_snapshot(reader), window->as)->stamp !=
+	    window->stamp)
+		return true;
+	return window->trail && mpl_window_is_stale_slow(reader, window);
 }
 
 /* The inline function as a symbol, for other languages. */

@@ -38,6 +38,12 @@ int mpl_reader_unregister(struct mpl_reader *reader);
 /* Name for logs and statistics (copied, cut at 31 bytes). */
 void mpl_reader_set_name(struct mpl_reader *reader, const char *name);
 
+/*
+ * Attributes that an iommu (iommu.h) gets from calls that take none:
+ * mpl_translate, bursts, windows, queue indexes.  Zero at first; own thread.
+ */
+void mpl_reader_set_attrs(struct mpl_reader *reader, struct mpl_attrs attrs);
+
 /* All three: own thread only; -EDEADLK inside an access, else 0. */
 int mpl_reader_online(struct mpl_reader *reader);
 int mpl_reader_offline(struct mpl_reader *reader);

@@ -121,8 +121,7 @@ int mpl_region_new_ram_device(struct mpl_plane *plane, const char *name,
 int mpl_region_new_alias(struct mpl_plane *plane, const char *name,
 			 struct mpl_region *target, uint64_t offset,
 			 uint64_t size, struct mpl_region **out);
-int mpl_region_new_iommu(struct mpl_plane *plane, const char *name,
-			 uint64_t size, struct mpl_region **out);
+/* mpl_region_new_iommu() is in iommu.h. */
 
 /*
  * Set before the region is attached for the first time; not synchronised.

@@ -17,7 +17,7 @@
 #include "dispatch/reader.h"
 #include "dispatch/section.h"
 
-#define BED_SPACES 2
+#define BED_SPACES 4
 #define BED_READERS 8
 #define BED_SPARES 2
 

@@ -132,7 +132,8 @@ int topo_region(struct topo *t, enum mpl_region_kind kind, const char *name,
 						&region);
 		break;
 	case MPL_IOMMU:
-		err = mpl_region_new_iommu(t->plane, name, size, &region);
+		err = mpl_region_new_iommu(t->plane, name, size, NULL, NULL,
+					   &region);
 		break;
 	default:
 		fail_msg("an alias needs a target");

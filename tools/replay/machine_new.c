@@ -102,7 +102,8 @@ static int construct(struct machine *machine, const char *name,
 		return mpl_region_new_alias(plane, name, target, record->offset,
 					    record->size, out);
 	case MPL_IOMMU:
-		return mpl_region_new_iommu(plane, name, record->size, out);
+		return mpl_region_new_iommu(plane, name, record->size, NULL,
+					    NULL, out);
 	}
 	return -EINVAL;
 }
