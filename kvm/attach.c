@@ -3,11 +3,13 @@
 #include <linux/kvm.h>
 #include <stdlib.h>
 
-#include "kvm/events.h"
 #include "kvm/kvm.h"
 #include "kvm/sys.h"
 #include "lib/address_space.h"
 #include "lib/plane.h"
+
+/* <linux/kvm.h> of older kernels does not have it. */
+#define CAP_USER_MEMORY2 231
 
 unsigned int mpl_kvm_check(const struct mpl_kvm *kvm, unsigned int extension)
 {
@@ -16,20 +18,6 @@ unsigned int mpl_kvm_check(const struct mpl_kvm *kvm, unsigned int extension)
 
 	return result > 0 ? (unsigned int)result : 0;
 }
-
-/*
- * Lowest priority: last to let go of memory before the new map is published,
- * first to take it up after.  So vCPUs are parked for the shortest time.
- */
-static const struct mpl_listener_ops mirror_ops = {
-	.name = "kvm",
-	.priority = INT32_MIN,
-	.ioeventfd_add = mpl_kvm_ioeventfd_add,
-	.ioeventfd_del = mpl_kvm_ioeventfd_del,
-	.coalesced_add = mpl_kvm_coalesced_add,
-	.coalesced_del = mpl_kvm_coalesced_del,
-	.reset = mpl_kvm_events_reset,
-};
 
 static void read_caps(struct mpl_kvm *kvm)
 {
@@ -42,6 +30,7 @@ static void read_caps(struct mpl_kvm *kvm)
 	if (!caps->spaces)
 		caps->spaces = 1;
 	caps->readonly = mpl_kvm_check(kvm, KVM_CAP_READONLY_MEM);
+	caps->region2 = mpl_kvm_check(kvm, CAP_USER_MEMORY2);
 	caps->manual = mpl_kvm_check(kvm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
 	caps->ring = mpl_kvm_check(kvm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
 	caps->ring_acq_rel = caps->ring != 0;
@@ -61,7 +50,32 @@ static int configure(struct mpl_kvm *kvm, const struct mpl_kvm_config *config)
 	if (!kvm->config.sys)
 		kvm->config.sys = &mpl_kvm_sys_real;
 	read_caps(kvm);
-	return 0;
+	if (!kvm->config.slots_max || kvm->config.slots_max > kvm->caps.slots)
+		kvm->config.slots_max = kvm->caps.slots;
+	if (!kvm->config.slot_bytes_max ||
+	    kvm->config.slot_bytes_max > MPL_KVM_SLOT_BYTES_MAX)
+		kvm->config.slot_bytes_max = MPL_KVM_SLOT_BYTES_MAX;
+	kvm->config.slot_bytes_max &= ~UINT64_C(4095);
+	if (!kvm->config.slot_bytes_max)
+		return -EINVAL;
+	return mpl_kvm_dirty_setup(kvm);
+}
+
+/* It is told nothing more. */
+static void end(struct mpl_kvm_mirror *mirror)
+{
+	struct mpl_kvm *kvm = mirror->kvm;
+	int err;
+
+	mpl_kvm_plan_settle(kvm);
+	err = mpl_kvm_slots_sweep(mirror);
+	if (err)
+		mpl_log(&kvm->plane->data.log, MPL_LOG_ERROR,
+			"kvm: error %d while memory slots are deleted: the VM "
+			"must not run any more",
+			-err);
+	mirror->as = NULL;
+	mirror->listener = NULL;
 }
 
 /* Events and the gate; with nothing in them yet. */
@@ -97,10 +111,18 @@ static int attach(struct mpl_kvm *kvm, struct mpl_address_space *as,
 		.as = as,
 		.which = which,
 	};
-	err = mpl_listener_register(as, &mirror_ops, mirror, &mirror->listener);
+	err = mpl_listener_register(as, &mpl_kvm_mirror_ops, mirror,
+				    &mirror->listener);
 	if (err)
-		mirror->as = NULL;
+		end(mirror);
 	return err;
+}
+
+static void destroy(struct mpl_kvm *kvm)
+{
+	mpl_kvm_plan_destroy(kvm);
+	mpl_kvm_dirty_destroy(kvm);
+	free(kvm);
 }
 
 int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
@@ -113,6 +135,8 @@ int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
 		return -ENOMEM;
 	kvm->plane = mpl_space_of(as)->plane;
 	kvm->vm_fd = vm_fd;
+	pthread_mutex_init(&kvm->dirty.mutex, NULL);
+	mpl_list_init(&kvm->dirty.rings);
 	err = configure(kvm, config);
 	if (!err)
 		err = init_parts(kvm);
@@ -126,7 +150,7 @@ int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
 destroy:
 	destroy_parts(kvm);
 free_kvm:
-	free(kvm);
+	destroy(kvm);
 	return err;
 }
 
@@ -158,12 +182,12 @@ int mpl_kvm_detach(struct mpl_kvm *kvm)
 			continue;
 		err = mpl_listener_unregister(mirror->listener);
 		if (!err)
-			mirror->as = NULL;
+			end(mirror);
 	}
 	if (err)
 		return err;
 	destroy_parts(kvm);
-	free(kvm);
+	destroy(kvm);
 	return 0;
 }
 
@@ -192,5 +216,12 @@ void mpl_kvm_stats(struct mpl_kvm *kvm, struct mpl_kvm_stats *out)
 	bool locked = mpl_control_lock(kvm->plane);
 
 	*out = kvm->stats;
+	for (int i = 0; i < MPL_KVM_MIRRORS; i++) {
+		out->slots += kvm->mirrors[i].slots.count;
+		out->unmapped += kvm->mirrors[i].slots.unmapped;
+	}
+	pthread_mutex_lock(&kvm->dirty.mutex);
+	out->ring_entries = kvm->dirty.ring_taken;
+	pthread_mutex_unlock(&kvm->dirty.mutex);
 	mpl_control_unlock(kvm->plane, locked);
 }

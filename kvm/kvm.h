@@ -4,12 +4,12 @@
  *
  * Three parts share struct mpl_kvm, and each writes its own only:
  *
- *   mirrors   slots and dirty logs             slot.c dirty.c
+ *   mirrors   slots and dirty logs             plan.c slot.c dirty.c
  *   events    ioeventfds and coalesced zones   ioeventfd.c coalesced.c
  *   gate      vCPUs, and how they are stopped  park.c vcpu.c exit.c
  *
- * Slots and events are written on the control side, under the plane's control
- * lock.
+ * Mirrors and events are written on the control side, under the plane's
+ * control lock.
  */
 #ifndef MEMPLANE_KVM_KVM_H
 #define MEMPLANE_KVM_KVM_H
@@ -18,8 +18,11 @@
 #include <memplane/listener.h>
 
 #include "kvm/coalesced.h"
+#include "kvm/dirty.h"
 #include "kvm/ioeventfd.h"
 #include "kvm/park.h"
+#include "kvm/plan.h"
+#include "kvm/slot.h"
 
 struct mpl_plane;
 
@@ -49,7 +52,10 @@ struct mpl_kvm_mirror {
 	struct mpl_address_space *as; /* NULL: not attached */
 	struct mpl_listener *listener;
 	unsigned int which; /* MPL_KVM_MEMORY, _SMM or _PIO */
+	struct mpl_kvm_slots slots;
 };
+
+extern const struct mpl_listener_ops mpl_kvm_mirror_ops;
 
 struct mpl_kvm {
 	/* Constant. */
@@ -60,6 +66,8 @@ struct mpl_kvm {
 
 	/* mirrors */
 	struct mpl_kvm_mirror mirrors[MPL_KVM_MIRRORS];
+	struct mpl_kvm_plan plan;
+	struct mpl_kvm_dirty dirty;
 	struct mpl_kvm_stats stats;
 
 	/* events */

@@ -124,6 +124,15 @@ int mpl_kvm_error(const struct mpl_kvm *kvm);
  */
 int mpl_kvm_resync(struct mpl_kvm *kvm);
 
+/*
+ * Take what is in the vCPUs' dirty rings into the regions' logs, and let KVM
+ * use the rings again.  For a reaper thread, and at KVM_EXIT_DIRTY_RING_FULL;
+ * mpl_dirty_sync() does it too.  Any thread.
+ *
+ * Errors: -ENOTSUP without rings, or what KVM_RESET_DIRTY_RINGS returned.
+ */
+int mpl_kvm_dirty_reap(struct mpl_kvm *kvm);
+
 struct mpl_kvm_stats {
 	uint64_t slots;         /* now */
 	uint64_t slots_added;   /* ioctls: a slot came, */
@@ -133,9 +142,10 @@ struct mpl_kvm_stats {
 	uint64_t park_ns;       /* and how long altogether */
 	uint64_t park_ns_max;   /* the longest one */
 	uint64_t compactions;   /* slots ran short: neighbours were joined */
-	uint64_t unmapped;      /* ranges with memory that has no slot: less */
-				/* than a page, or host and guest address */
-				/* differ in their lowest 12 bits */
+	uint64_t unmapped;	/* ranges of memory without a slot, now: less
+				 * than a page, host and guest addresses that
+				 * differ within a page, or read-only where KVM
+				 * has no such slots */
 	uint64_t log_fetches;   /* KVM_GET_DIRTY_LOG */
 	uint64_t log_clears;    /* KVM_CLEAR_DIRTY_LOG */
 	uint64_t ring_entries;  /* taken out of dirty rings */

@@ -371,6 +371,7 @@ static int carry_out(struct fake_kvm *fake, unsigned long request,
 		return set_memory(fake, arg);
 	case _IOW(KVMIO, 0x49, uint64_t[20]):
 		/* Begins as the older structure does. */
+		fake->used_region2 = true;
 		return fake->region2 ? set_memory(fake, arg) : -ENOTTY;
 	case KVM_GET_DIRTY_LOG:
 		return get_log(fake, arg);
@@ -495,6 +496,8 @@ static int fake_park(void *opaque)
 	struct fake_kvm *fake = opaque;
 
 	assert_false(fake->parked);
+	if (fake->before)
+		fake->before(fake->before_arg, fake, 0);
 	fake->calls[FAKE_PARK]++;
 	if (fails(fake))
 		return -fake->fault_errno;

@@ -72,6 +72,7 @@ struct fake_kvm {
 	unsigned int ring_bytes;
 	bool no_ioeventfd_any_length;
 
+	bool used_region2; /* the newer call was made */
 	unsigned int manual_on; /* bits that KVM_ENABLE_CAP set */
 	uint32_t ring_entries;  /* 0: bitmaps */
 
@@ -106,7 +107,8 @@ struct fake_kvm {
 	/* KVM_RUN: fills the exit in, and returns what the ioctl shall. */
 	int (*guest)(void *arg, unsigned int vcpu, struct kvm_run *run);
 	void *guest_arg;
-	/* Runs before each call; e.g. a guest that writes meanwhile. */
+	/* Runs before each call and (as request 0) each park; e.g. a guest
+	 * that writes meanwhile. */
 	void (*before)(void *arg, struct fake_kvm *fake, unsigned long request);
 	void *before_arg;
 };

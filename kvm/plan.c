@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "kvm/plan.h"
+
+#include <errno.h>
+#include <memplane/region.h>
+#include <memplane/space.h>
+#include <stdlib.h>
+
+#include "kvm/kvm.h"
+#include "lib/base/vector.h"
+#include "lib/plane.h"
+
+#define PAGE UINT64_C(4096)
+
+/* Memory that guests may reach without an exit. */
+static bool can_be_slot(const struct mpl_flat_range *flat)
+{
+	switch (mpl_region_kind(flat->region)) {
+	case MPL_RAM:
+	case MPL_ROM:
+	case MPL_RAM_DEVICE:
+		return mpl_region_host(flat->region) != NULL;
+	case MPL_ROM_DEVICE:
+		return flat->rom_mode && mpl_region_host(flat->region);
+	default:
+		return false;
+	}
+}
+
+bool mpl_kvm_run_of(const struct mpl_kvm_mirror *mirror,
+		    const struct mpl_flat_range *flat, struct mpl_kvm_run *out)
+{
+	enum mpl_region_kind kind = mpl_region_kind(flat->region);
+	uint64_t start = (flat->start + PAGE - 1) & ~(PAGE - 1);
+	/* A slot that ends at 2^64 would overflow in the kernel. */
+	uint64_t end =
+		(flat->last == UINT64_MAX ? flat->last : flat->last + 1) &
+		~(PAGE - 1);
+	uintptr_t host = (uintptr_t)mpl_region_host(flat->region) +
+			 flat->offset + (start - flat->start);
+
+	if (!can_be_slot(flat) || start < flat->start || start >= end ||
+	    host % PAGE)
+		return false;
+	*out = (struct mpl_kvm_run){
+		.start = start,
+		.last = end - 1,
+		.region = flat->region,
+		.offset = flat->offset + (start - flat->start),
+		.host = host,
+		.readonly = flat->readonly || kind == MPL_ROM ||
+			    kind == MPL_ROM_DEVICE,
+	};
+	/* Of a read-only slot nothing is ever logged. */
+	out->log = flat->dirty_mask && !out->readonly;
+	return !out->readonly || mirror->kvm->caps.readonly;
+}
+
+static int push(struct mpl_kvm_runs *runs, const struct mpl_kvm_run *run)
+{
+	if (MPL_RESERVE(runs, 1))
+		return -ENOMEM;
+	runs->items[runs->count++] = *run;
+	return 0;
+}
+
+/* The same memory at the same addresses, but for the log? */
+static bool agree(const struct mpl_kvm_run *a, const struct mpl_kvm_run *b)
+{
+	return a->region == b->region && a->readonly == b->readonly &&
+	       a->host - a->start == b->host - b->start;
+}
+
+static struct mpl_kvm_run cut(const struct mpl_kvm_run *run, uint64_t start,
+			      uint64_t last)
+{
+	struct mpl_kvm_run piece = *run;
+
+	piece.offset += start - run->start;
+	piece.host += start - run->start;
+	piece.start = start;
+	piece.last = last;
+	return piece;
+}
+
+/* What `from` has that `other` has not; both in ascending order. */
+static int subtract(const struct mpl_kvm_runs *from,
+		    const struct mpl_kvm_runs *other, struct mpl_kvm_runs *out)
+{
+	size_t at = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < from->count && !err; i++) {
+		const struct mpl_kvm_run *run = &from->items[i];
+		uint64_t next = run->start;
+
+		while (at < other->count && other->items[at].last < run->start)
+			at++;
+		for (size_t j = at; j < other->count && !err &&
+				    other->items[j].start <= run->last;
+		     j++) {
+			const struct mpl_kvm_run *same = &other->items[j];
+
+			if (!agree(run, same))
+				continue;
+			if (same->start > next) {
+				struct mpl_kvm_run piece =
+					cut(run, next, same->start - 1);
+
+				err = push(out, &piece);
+			}
+			next = same->last + 1; /* no run ends at 2^64 */
+		}
+		if (!err && next <= run->last) {
+			struct mpl_kvm_run piece = cut(run, next, run->last);
+
+			err = push(out, &piece);
+		}
+	}
+	return err;
+}
+
+static int add_to(struct mpl_kvm_slot_list *list, struct mpl_kvm_slot *slot)
+{
+	if (MPL_RESERVE(list, 1))
+		return -ENOMEM;
+	list->items[list->count++] = slot;
+	return 0;
+}
+
+static int doom(void *arg, struct mpl_interval *node)
+{
+	struct mpl_kvm_slot *slot = mpl_kvm_slot_of(node);
+	struct mpl_kvm *kvm = arg;
+	int err;
+
+	if (slot->doomed)
+		return 0;
+	err = add_to(&kvm->plan.dels, slot);
+	if (!err && slot->run.log)
+		err = mpl_kvm_dirty_reserve(kvm, slot->run.last -
+							 slot->run.start + 1);
+	if (!err)
+		slot->doomed = true;
+	return err;
+}
+
+struct relog {
+	struct mpl_kvm *kvm;
+	bool log;
+};
+
+static int relog(void *arg, struct mpl_interval *node)
+{
+	struct mpl_kvm_slot *slot = mpl_kvm_slot_of(node);
+	const struct relog *to = arg;
+	int err;
+
+	if (slot->relog || slot->run.log == to->log)
+		return 0;
+	err = add_to(&to->kvm->plan.flags, slot);
+	/* To be fetched now, or if this is taken back. */
+	if (!err)
+		err = mpl_kvm_dirty_reserve(
+			to->kvm, slot->run.last - slot->run.start + 1);
+	slot->relog = !err;
+	slot->new_log = to->log;
+	return err;
+}
+
+/* Where memory stays, and begins or ends to be logged. */
+static int plan_flags(struct mpl_kvm_mirror *mirror)
+{
+	const struct mpl_kvm_plan *plan = &mirror->kvm->plan;
+	size_t at = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < plan->after.count && !err; i++) {
+		const struct mpl_kvm_run *now = &plan->after.items[i];
+
+		while (at < plan->before.count &&
+		       plan->before.items[at].last < now->start)
+			at++;
+		for (size_t j = at; j < plan->before.count && !err; j++) {
+			const struct mpl_kvm_run *old = &plan->before.items[j];
+
+			if (old->start > now->last)
+				break;
+			if (!agree(old, now) || old->log == now->log)
+				continue;
+			err = mpl_interval_each(
+				&mirror->slots.tree,
+				old->start > now->start ? old->start :
+							  now->start,
+				old->last < now->last ? old->last : now->last,
+				relog,
+				&(struct relog){ mirror->kvm, now->log });
+		}
+	}
+	return err;
+}
+
+/* What is left of a doomed slot comes again. */
+static int push_rest(struct mpl_kvm_plan *plan, const struct mpl_kvm_slot *slot)
+{
+	struct mpl_kvm_run run = slot->run;
+	const struct mpl_kvm_runs whole = { .items = &run, .count = 1 };
+	struct mpl_kvm_runs gone = plan->gone;
+	size_t low = 0, high = gone.count;
+
+	if (slot->relog)
+		run.log = slot->new_log;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (plan->gone.items[mid].last < run.start)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	/* Those that lie in it, and perhaps one more. */
+	gone.items += low;
+	for (gone.count = 0; low + gone.count < plan->gone.count &&
+			     gone.items[gone.count].start <= run.last;)
+		gone.count++;
+	return subtract(&whole, &gone, &plan->come);
+}
+
+static int compare_runs(const void *a, const void *b)
+{
+	const struct mpl_kvm_run *left = a, *right = b;
+
+	return left->start < right->start ? -1 : left->start > right->start;
+}
+
+static bool follows(const struct mpl_kvm_run *low,
+		    const struct mpl_kvm_run *high)
+{
+	return low->last + 1 == high->start && low->log == high->log &&
+	       agree(low, high);
+}
+
+/* Sort, and make one of those that follow each other. */
+static void join(struct mpl_kvm_runs *runs)
+{
+	size_t count = 0;
+
+	if (runs->count > 1)
+		qsort(runs->items, runs->count, sizeof(runs->items[0]),
+		      compare_runs);
+	for (size_t i = 0; i < runs->count; i++) {
+		struct mpl_kvm_run *run = &runs->items[i];
+
+		if (count && follows(&runs->items[count - 1], run))
+			runs->items[count - 1].last = run->last;
+		else
+			runs->items[count++] = *run;
+	}
+	runs->count = count;
+}
+
+/*
+ * The end of the first slot of a run: all of it, or as much as a slot may
+ * have, at the end of a huge page.
+ */
+static uint64_t first_last(const struct mpl_kvm *kvm,
+			   const struct mpl_kvm_run *run)
+{
+	uint64_t max = kvm->config.slot_bytes_max;
+	uint64_t align = max >= MPL_GIB     ? MPL_GIB :
+			 max >= 2 * MPL_MIB ? 2 * MPL_MIB :
+					      PAGE;
+	uint64_t end;
+
+	if (run->last - run->start < max)
+		return run->last;
+	end = (run->start + max) & ~(align - 1);
+	return (end > run->start ? end : run->start + max) - 1;
+}
+
+static size_t slots_for(const struct mpl_kvm *kvm, struct mpl_kvm_run run)
+{
+	uint64_t last;
+	size_t count = 1;
+
+	while ((last = first_last(kvm, &run)) != run.last) {
+		run = cut(&run, last + 1, run.last);
+		count++;
+	}
+	return count;
+}
+
+static size_t slots_for_all(const struct mpl_kvm *kvm,
+			    const struct mpl_kvm_runs *runs)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < runs->count; i++)
+		count += slots_for(kvm, runs->items[i]);
+	return count;
+}
+
+/* A slot that stays, or (without one) memory that gets one. */
+struct part {
+	struct mpl_kvm_run run; /* first: for compare_runs() */
+	struct mpl_kvm_slot *slot;
+};
+
+struct parts {
+	struct part *items;
+	size_t count;
+	size_t capacity;
+};
+
+static int push_part(void *arg, struct mpl_interval *node)
+{
+	struct mpl_kvm_slot *slot = mpl_kvm_slot_of(node);
+	struct parts *parts = arg;
+	struct part *part;
+
+	if (slot->doomed)
+		return 0;
+	if (MPL_RESERVE(parts, 1))
+		return -ENOMEM;
+	part = &parts->items[parts->count++];
+	*part = (struct part){ .run = slot->run, .slot = slot };
+	if (slot->relog)
+		part->run.log = slot->new_log;
+	return 0;
+}
+
+/* Parts [from, to) show one piece of memory: make as few slots of it as can be.
+ */
+static int join_parts(struct mpl_kvm *kvm, const struct parts *parts,
+		      size_t from, size_t to)
+{
+	struct mpl_kvm_run whole = parts->items[from].run;
+	int err = 0;
+
+	whole.last = parts->items[to - 1].run.last;
+	if (slots_for(kvm, whole) >= to - from)
+		return 0;
+	for (size_t i = from; i < to && !err; i++) {
+		const struct part *part = &parts->items[i];
+
+		if (!part->slot)
+			continue;
+		err = doom(kvm, &part->slot->node);
+		if (!err)
+			err = push(&kvm->plan.come, &part->run);
+	}
+	return err;
+}
+
+/* Slots run short: drop the boundaries that nothing needs now. */
+static int compact(struct mpl_kvm_mirror *mirror)
+{
+	struct mpl_kvm *kvm = mirror->kvm;
+	struct parts parts = { 0 };
+	int err = mpl_interval_each(&mirror->slots.tree, 0, UINT64_MAX,
+				    push_part, &parts);
+
+	for (size_t i = 0; i < kvm->plan.come.count && !err; i++) {
+		err = MPL_RESERVE(&parts, 1);
+		if (!err)
+			parts.items[parts.count++] = (struct part){
+				.run = kvm->plan.come.items[i],
+			};
+	}
+	if (parts.count > 1)
+		qsort(parts.items, parts.count, sizeof(parts.items[0]),
+		      compare_runs);
+	for (size_t from = 0, to; from < parts.count && !err; from = to) {
+		for (to = from + 1;
+		     to < parts.count &&
+		     follows(&parts.items[to - 1].run, &parts.items[to].run);)
+			to++;
+		err = join_parts(kvm, &parts, from, to);
+	}
+	free(parts.items);
+	join(&kvm->plan.come);
+	kvm->stats.compactions++;
+	return err;
+}
+
+static int compare_slots(const void *a, const void *b)
+{
+	const struct mpl_kvm_slot *const *left = a, *const *right = b;
+
+	return compare_runs(&(*left)->run, &(*right)->run);
+}
+
+/* One mirror's part of the plan: where it begins in each list. */
+struct turn {
+	struct mpl_kvm_mirror *mirror;
+	size_t dels;
+	size_t adds;
+	size_t flags;
+	long unmapped; /* how many ranges more have memory and no slot */
+};
+
+/* Is memory missing for a moment that is there before and after? */
+static bool needs_park(const struct mpl_kvm_plan *plan, const struct turn *turn)
+{
+	size_t at = turn->adds;
+
+	for (size_t i = turn->dels; i < plan->dels.count; i++) {
+		const struct mpl_kvm_run *old = &plan->dels.items[i]->run;
+
+		/* What is written until it is gone would be lost. */
+		if (old->log)
+			return true;
+		while (at < plan->adds.count &&
+		       plan->adds.items[at]->run.last < old->start)
+			at++;
+		if (at < plan->adds.count &&
+		    plan->adds.items[at]->run.start <= old->last)
+			return true;
+	}
+	return false;
+}
+
+static int make_slot(const struct turn *turn, const struct mpl_kvm_run *run)
+{
+	struct mpl_kvm *kvm = turn->mirror->kvm;
+	struct mpl_kvm_plan *plan = &kvm->plan;
+	size_t nth = plan->adds.count - turn->adds;
+	struct mpl_kvm_slot *slot = calloc(1, sizeof(*slot));
+	int err = slot ? add_to(&plan->adds, slot) : -ENOMEM;
+
+	if (err) {
+		free(slot);
+		return err;
+	}
+	slot->mirror = turn->mirror;
+	slot->run = *run;
+	/* The ids of those that go, as far as they do. */
+	slot->id = nth < plan->dels.count - turn->dels ?
+			   plan->dels.items[turn->dels + nth]->id :
+			   mpl_kvm_id_take(&turn->mirror->slots);
+	return run->log ?
+		       mpl_kvm_dirty_reserve(kvm, run->last - run->start + 1) :
+		       0;
+}
+
+static int make_slots(const struct turn *turn)
+{
+	struct mpl_kvm *kvm = turn->mirror->kvm;
+	const struct mpl_kvm_runs *come = &kvm->plan.come;
+	size_t count = slots_for_all(kvm, come);
+	size_t ids = kvm->plan.dels.count - turn->dels;
+	int err = count > ids ? mpl_kvm_ids_reserve(turn->mirror, count - ids) :
+				0;
+
+	for (size_t i = 0; i < come->count && !err; i++) {
+		struct mpl_kvm_run rest = come->items[i];
+		bool more = true;
+
+		while (more && !err) {
+			uint64_t last = first_last(kvm, &rest);
+			struct mpl_kvm_run run = cut(&rest, rest.start, last);
+
+			err = make_slot(turn, &run);
+			more = last != rest.last;
+			if (more)
+				rest = cut(&rest, last + 1, rest.last);
+		}
+	}
+	return err;
+}
+
+static int collect(void *arg, const struct mpl_flat_range *before,
+		   const struct mpl_flat_range *after)
+{
+	struct turn *turn = arg;
+	struct mpl_kvm_plan *plan = &turn->mirror->kvm->plan;
+	struct mpl_kvm_run run;
+	int err = 0;
+
+	if (before && mpl_kvm_run_of(turn->mirror, before, &run))
+		err = push(&plan->before, &run);
+	else if (before && can_be_slot(before))
+		turn->unmapped--;
+	if (!err && after && mpl_kvm_run_of(turn->mirror, after, &run))
+		err = push(&plan->after, &run);
+	else if (!err && after && can_be_slot(after))
+		turn->unmapped++;
+	return err;
+}
+
+/* From the slots that there are, with as few calls as can be. */
+static int plan_differences(const struct turn *turn)
+{
+	struct mpl_kvm *kvm = turn->mirror->kvm;
+	struct mpl_kvm_plan *plan = &kvm->plan;
+	int err = subtract(&plan->before, &plan->after, &plan->gone);
+
+	if (!err)
+		err = plan_flags(turn->mirror);
+	for (size_t i = 0; i < plan->gone.count && !err; i++)
+		err = mpl_interval_each(&turn->mirror->slots.tree,
+					plan->gone.items[i].start,
+					plan->gone.items[i].last, doom, kvm);
+	if (!err)
+		err = subtract(&plan->after, &plan->before, &plan->come);
+	for (size_t i = turn->dels; i < plan->dels.count && !err; i++)
+		err = push_rest(plan, plan->dels.items[i]);
+	return err;
+}
+
+/* Nothing is relied on: all slots go, and all memory comes. */
+static int plan_rebuild(const struct turn *turn)
+{
+	struct mpl_kvm *kvm = turn->mirror->kvm;
+	int err = mpl_interval_each(&turn->mirror->slots.tree, 0, UINT64_MAX,
+				    doom, kvm);
+
+	for (size_t i = 0; i < kvm->plan.after.count && !err; i++)
+		err = push(&kvm->plan.come, &kvm->plan.after.items[i]);
+	return err;
+}
+
+static bool fits(const struct turn *turn, size_t *slots)
+{
+	const struct mpl_kvm *kvm = turn->mirror->kvm;
+
+	*slots = turn->mirror->slots.count -
+		 (kvm->plan.dels.count - turn->dels) +
+		 slots_for_all(kvm, &kvm->plan.come);
+	return *slots <= kvm->config.slots_max;
+}
+
+static int make_room(const struct turn *turn)
+{
+	struct mpl_kvm *kvm = turn->mirror->kvm;
+	size_t slots;
+	int err;
+
+	if (fits(turn, &slots))
+		return 0;
+	err = compact(turn->mirror);
+	if (err || fits(turn, &slots))
+		return err;
+	mpl_log(&kvm->plane->data.log, MPL_LOG_ERROR,
+		"kvm: address space \"%s\" would need %zu memory slots, and "
+		"there are %u: show guests fewer pieces of memory, or raise "
+		"mpl_kvm_config.slots_max if it is less than the VM's limit",
+		mpl_address_space_name(turn->mirror->as), slots,
+		kvm->config.slots_max);
+	return -ENOSPC;
+}
+
+/* Slots that go anyway need not be flagged. */
+static void drop_flags(const struct turn *turn)
+{
+	struct mpl_kvm_slot_list *flags = &turn->mirror->kvm->plan.flags;
+	size_t kept = turn->flags;
+
+	for (size_t i = turn->flags; i < flags->count; i++)
+		if (!flags->items[i]->doomed)
+			flags->items[kept++] = flags->items[i];
+	flags->count = kept;
+}
+
+/* Take this mirror's part out again. */
+static void forget(const struct turn *turn)
+{
+	struct mpl_kvm_plan *plan = &turn->mirror->kvm->plan;
+
+	while (plan->adds.count > turn->adds) {
+		struct mpl_kvm_slot *slot =
+			plan->adds.items[--plan->adds.count];
+
+		mpl_kvm_id_give(&turn->mirror->slots, slot->id);
+		mpl_kvm_slot_free(slot);
+	}
+	while (plan->dels.count > turn->dels) {
+		struct mpl_kvm_slot *slot =
+			plan->dels.items[--plan->dels.count];
+
+		slot->doomed = slot->relog = false;
+	}
+	while (plan->flags.count > turn->flags)
+		plan->flags.items[--plan->flags.count]->relog = false;
+}
+
+int mpl_kvm_plan_add(struct mpl_kvm_mirror *mirror,
+		     const struct mpl_listener_plan *changes)
+{
+	struct mpl_kvm_plan *plan = &mirror->kvm->plan;
+	struct mpl_kvm_slots *slots = &mirror->slots;
+	struct turn turn = {
+		.mirror = mirror,
+		.dels = plan->dels.count,
+		.adds = plan->adds.count,
+		.flags = plan->flags.count,
+	};
+	int err;
+
+	plan->before.count = plan->after.count = 0;
+	plan->gone.count = plan->come.count = 0;
+	err = mpl_listener_plan_each(changes, collect, &turn);
+	if (!err)
+		err = slots->rebuild ? plan_rebuild(&turn) :
+				       plan_differences(&turn);
+	join(&plan->come);
+	if (!err)
+		err = make_room(&turn);
+	drop_flags(&turn);
+	if (plan->dels.count - turn.dels > 1)
+		qsort(plan->dels.items + turn.dels,
+		      plan->dels.count - turn.dels, sizeof(plan->dels.items[0]),
+		      compare_slots);
+	if (!err)
+		err = make_slots(&turn);
+	if (err) {
+		forget(&turn);
+		return err;
+	}
+	plan->park |= needs_park(plan, &turn);
+	slots->unmapped_more =
+		turn.unmapped - (slots->rebuild ? (long)slots->unmapped : 0);
+	return 0;
+}
+
+static void settle_slot(struct mpl_kvm_slot *slot)
+{
+	slot->doomed = slot->relog = false;
+	if (slot->live)
+		return;
+	mpl_kvm_id_give(&slot->mirror->slots, slot->id);
+	mpl_kvm_slot_free(slot);
+}
+
+void mpl_kvm_plan_settle(struct mpl_kvm *kvm)
+{
+	struct mpl_kvm_plan *plan = &kvm->plan;
+
+	for (size_t i = 0; i < plan->flags.count; i++)
+		plan->flags.items[i]->relog = false;
+	for (size_t i = 0; i < plan->adds.count; i++)
+		settle_slot(plan->adds.items[i]);
+	for (size_t i = 0; i < plan->dels.count; i++)
+		settle_slot(plan->dels.items[i]);
+	plan->dels.count = plan->adds.count = plan->flags.count = 0;
+	plan->park = plan->taken = plan->put = false;
+	plan->takes = plan->puts = plan->begun = 0;
+	for (int i = 0; i < MPL_KVM_MIRRORS; i++)
+		kvm->mirrors[i].slots.unmapped_more = 0;
+}
+
+void mpl_kvm_plan_destroy(struct mpl_kvm *kvm)
+{
+	struct mpl_kvm_plan *plan = &kvm->plan;
+
+	mpl_kvm_plan_settle(kvm);
+	free(plan->dels.items);
+	free(plan->adds.items);
+	free(plan->flags.items);
+	free(plan->before.items);
+	free(plan->after.items);
+	free(plan->gone.items);
+	free(plan->come.items);
+}
