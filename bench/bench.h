@@ -37,6 +37,7 @@ int register_commit(void);
 int register_build(void);
 int register_churn(void);
 int register_doorbell(void);
+int register_dirty(void);
 
 /* Free what benchmarks keep from one run to the next. */
 void peers_free_all(void);
@@ -45,6 +46,7 @@ void recorded_free_all(void);
 void commit_free_all(void);
 void churn_free_all(void);
 void doorbell_free_all(void);
+void dirty_free_all(void);
 void io_world_free(void);
 
 /* Sequence of numbers that is the same in every run (SplitMix64). */

@@ -50,7 +50,7 @@ static int register_all(void)
 		register_limit,	 register_lookup, register_peers,
 		register_recorded, register_ring, register_access,
 		register_readers, register_commit, register_build,
-		register_churn,  register_doorbell,
+		register_churn,	 register_doorbell, register_dirty,
 	};
 	int err = 0;
 
@@ -122,6 +122,7 @@ int main(int argc, char **argv)
 	commit_free_all();
 	churn_free_all();
 	doorbell_free_all();
+	dirty_free_all();
 	io_world_free();
 	world_free_all();
 	rte_eal_cleanup();

@@ -179,18 +179,32 @@ static void add_private(struct mpl_dirty_set *set, uint64_t word, uint64_t bits)
 	}
 }
 
-/* What a word of level 1 leads to. */
-static void take_group(struct mpl_dirty_set *set, uint64_t group,
+/* Words of level 0 that a word of level 1 says to have something. */
+struct group {
+	uint64_t number; /* of the level 1 word */
+	uint64_t found;
+};
+
+/* The words are far apart: asked for before the first is needed. */
+static void fetch_group(const struct mpl_dirty_set *set,
+			const struct mpl_dirty_set *into,
+			const struct group *group)
+{
+	for (uint64_t found = group->found; found; found &= found - 1) {
+		uint64_t word = group->number << WORD_SHIFT |
+				(unsigned int)__builtin_ctzll(found);
+
+		__builtin_prefetch(&set->level[0][word], 1);
+		__builtin_prefetch(&into->level[0][word], 1);
+	}
+}
+
+static void take_group(struct mpl_dirty_set *set, const struct group *group,
 		       uint64_t first, uint64_t last,
 		       struct mpl_dirty_set *into)
 {
-	uint64_t base = group << (2 * WORD_SHIFT);
-	uint64_t found = take_bits(&set->level[1][group],
-				   touched(base, WORD_SHIFT, first, last),
-				   covered(base, WORD_SHIFT, first, last));
-
-	for (; found; found &= found - 1) {
-		uint64_t word = group << WORD_SHIFT |
+	for (uint64_t found = group->found; found; found &= found - 1) {
+		uint64_t word = group->number << WORD_SHIFT |
 				(unsigned int)__builtin_ctzll(found);
 		uint64_t bits =
 			touched(word << WORD_SHIFT, 0, first, last);
@@ -201,26 +215,44 @@ static void take_group(struct mpl_dirty_set *set, uint64_t group,
 	}
 }
 
+/* What a word of level 2 leads to: level 1 as a whole, then level 0. */
+static void take_top(struct mpl_dirty_set *set, uint64_t top, uint64_t first,
+		     uint64_t last, struct mpl_dirty_set *into)
+{
+	const unsigned int shift = 2 * WORD_SHIFT, all = 3 * WORD_SHIFT;
+	uint64_t base = top << all;
+	uint64_t found = take_bits(&set->level[2][top],
+				   touched(base, shift, first, last),
+				   covered(base, shift, first, last));
+	struct group groups[64];
+	unsigned int count = 0;
+
+	for (; found; found &= found - 1) {
+		struct group *group = &groups[count++];
+
+		group->number = top << WORD_SHIFT |
+				(unsigned int)__builtin_ctzll(found);
+		base = group->number << shift;
+		group->found = take_bits(&set->level[1][group->number],
+					 touched(base, WORD_SHIFT, first, last),
+					 covered(base, WORD_SHIFT, first,
+						 last));
+		fetch_group(set, into, group);
+	}
+	for (unsigned int i = 0; i < count; i++)
+		take_group(set, &groups[i], first, last, into);
+}
+
 void mpl_dirty_set_take(struct mpl_dirty_set *set, uint64_t first,
 			uint64_t last, struct mpl_dirty_set *into)
 {
-	const unsigned int shift = 2 * WORD_SHIFT, all = 3 * WORD_SHIFT;
+	const unsigned int all = 3 * WORD_SHIFT;
 
 	/* Behind the last page there is nothing: its words are covered. */
 	if (last == set->pages - 1)
 		last |= (UINT64_C(1) << all) - 1;
-	for (uint64_t word = first >> all; word <= last >> all; word++) {
-		uint64_t base = word << all;
-		uint64_t found = take_bits(&set->level[2][word],
-					   touched(base, shift, first, last),
-					   covered(base, shift, first, last));
-
-		for (; found; found &= found - 1)
-			take_group(set,
-				   word << WORD_SHIFT |
-					   (unsigned int)__builtin_ctzll(found),
-				   first, last, into);
-	}
+	for (uint64_t top = first >> all; top <= last >> all; top++)
+		take_top(set, top, first, last, into);
 	/*
 	 * [B31] full fence; pairs with [B31] in mpl_dirty_mark_section().
 	 * Hazard: the caller's reads of memory move above the clearing; a
@@ -274,10 +306,14 @@ static uint64_t run_end(const struct mpl_dirty_set *set, uint64_t from)
 bool mpl_dirty_set_next(const struct mpl_dirty_set *set, uint64_t from,
 			uint64_t *page, uint64_t *count)
 {
-	uint64_t first = next_bit(set, 0, from);
+	uint64_t first = next_bit(set, 0, from), ahead;
 
 	if (first == NONE)
 		return false;
+	/* Where the next run may begin, while this one is dealt with. */
+	ahead = next_bit(set, 1, (first >> WORD_SHIFT) + 1);
+	if (ahead != NONE)
+		__builtin_prefetch(&set->level[0][ahead]);
 	*page = first;
 	*count = run_end(set, first) - first;
 	return true;
@@ -317,9 +353,25 @@ void mpl_dirty_set_remove(struct mpl_dirty_set *set, uint64_t page,
 	}
 }
 
+/* Nothing is read of level 0, so that no store waits for the one before. */
 void mpl_dirty_set_clear(struct mpl_dirty_set *set)
 {
-	mpl_dirty_set_remove(set, 0, set->pages);
+	for (uint64_t top = 0; top < set->words[TOP]; top++) {
+		uint64_t found = set->level[TOP][top];
+
+		set->level[TOP][top] = 0;
+		for (; found; found &= found - 1) {
+			uint64_t group = top << WORD_SHIFT |
+					 (unsigned int)__builtin_ctzll(found);
+			uint64_t words = set->level[1][group];
+
+			set->level[1][group] = 0;
+			for (; words; words &= words - 1)
+				set->level[0][group << WORD_SHIFT |
+					      (unsigned int)__builtin_ctzll(
+						      words)] = 0;
+		}
+	}
 }
 
 void mpl_dirty_set_bitmap(const struct mpl_dirty_set *set, uint64_t page,

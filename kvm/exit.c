@@ -47,7 +47,8 @@ static int mmio(struct mpl_vcpu *vcpu)
 	section = mpl_lookup(vcpu->reader, as, run->mmio.phys_addr);
 	if (run->mmio.is_write) {
 		mpl_vcpu_count(&stats->mmio_writes, 1);
-		if (section->flags & MPL_SECTION_WRITE)
+		if (section->flags &
+		    (MPL_SECTION_WRITE | MPL_SECTION_LOGGED))
 			mpl_vcpu_count(&stats->memory, 1);
 		(void)mpl_write(vcpu->reader, as, run->mmio.phys_addr,
 				attrs_of(vcpu), run->mmio.data, run->mmio.len);

@@ -147,7 +147,7 @@ static void quick_passes(struct world *world, struct mpl_dirty_set *set,
 	uint64_t page = world->page[hot], first, n;
 	uint8_t *word = world->shadow + page * PAGE + SLOT * (hot + 1);
 
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 500; i++) {
 		uint64_t copied, done = __atomic_load_n(&world->done[hot][hot],
 							__ATOMIC_ACQUIRE);
 
@@ -212,7 +212,7 @@ static void migrate(struct world *world, unsigned int seconds, uint64_t seed)
 		/* Everything is copied at first, old or new. */
 		must(mpl_dirty_start(world->plane, NULL, MPL_LOG_MIGRATION),
 		     "mpl_dirty_start");
-		for (int round = 0; round < 4; round++) {
+		for (int round = 0; round < 3; round++) {
 			for (uint64_t n = random_below(&seed, 100); n; n--)
 				pass(world, set, &seed);
 			quick_passes(world, set, round % READERS);

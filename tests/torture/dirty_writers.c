@@ -215,15 +215,15 @@ void *reader_thread(void *arg)
 			(unsigned int)random_below(&writer->random, HOT);
 		uint64_t way = random_below(&writer->random, 16);
 
-		if (way < 6)
+		if (way < 4)
 			by_access(writer, hot);
-		else if (way < 10)
+		else if (way < 6)
 			by_twice(writer, writer->number);
-		else if (way < 11)
+		else if (way < 7)
 			by_border(writer, hot / 2);
-		else if (way < 13)
+		else if (way < 10)
 			by_pointer(writer, hot);
-		else if (way < 15)
+		else if (way < 13)
 			by_burst(writer, hot);
 		else
 			by_window(writer, hot);
