@@ -85,10 +85,25 @@ static int pio(struct mpl_vcpu *vcpu)
 	return 0;
 }
 
+/* An exit for this reason; the reader is online in an access only. */
+static int dispatch(struct mpl_vcpu *vcpu, uint32_t reason)
+{
+	int result;
+
+	if (reason == KVM_EXIT_DIRTY_RING_FULL)
+		return mpl_kvm_dirty_reap(vcpu->kvm);
+	if (reason != KVM_EXIT_MMIO && reason != KVM_EXIT_IO)
+		return MPL_EXIT_OTHER;
+	mpl_reader_online(vcpu->reader);
+	result = reason == KVM_EXIT_MMIO ? mmio(vcpu) : pio(vcpu);
+	mpl_reader_offline(vcpu->reader);
+	return result;
+}
+
 int mpl_vcpu_exit(struct mpl_vcpu *vcpu)
 {
 	uint32_t reason = vcpu->run->exit_reason;
-	int result = MPL_EXIT_OTHER;
+	int result;
 
 	mpl_vcpu_count(&vcpu->stats.exits, 1);
 	mpl_vcpu_count(&vcpu->stats.reasons[reason < MPL_VCPU_REASONS ?
@@ -100,12 +115,8 @@ int mpl_vcpu_exit(struct mpl_vcpu *vcpu)
 		mpl_vcpu_count(&vcpu->stats.coalesced,
 			       mpl_kvm_ring_drain(vcpu->kvm, vcpu->reader,
 						  attrs_of(vcpu)));
-	if (reason == KVM_EXIT_MMIO || reason == KVM_EXIT_IO) {
-		mpl_reader_online(vcpu->reader);
-		result = reason == KVM_EXIT_MMIO ? mmio(vcpu) : pio(vcpu);
-		mpl_reader_offline(vcpu->reader);
-	}
-	if (result)
+	result = dispatch(vcpu, reason);
+	if (result == MPL_EXIT_OTHER)
 		mpl_vcpu_count(&vcpu->stats.other, 1);
 	return result;
 }

@@ -75,6 +75,9 @@ int mpl_vcpu_new(struct mpl_kvm *kvm, int vcpu_fd, unsigned int index,
 	err = mpl_kvm_ring_map(kvm, vcpu_fd);
 	if (err)
 		goto unregister;
+	err = mpl_kvm_dirty_ring_map(kvm, vcpu_fd, &vcpu->dirty);
+	if (err)
+		goto unregister;
 	mpl_gate_join(&kvm->gate, &vcpu->seat, index,
 		      &vcpu->run->immediate_exit);
 	*out = vcpu;
@@ -98,6 +101,7 @@ int mpl_vcpu_free(struct mpl_vcpu *vcpu)
 	if (err)
 		return err;
 	mpl_gate_quit(&vcpu->seat);
+	mpl_kvm_dirty_ring_unmap(vcpu->kvm, &vcpu->dirty);
 	unmap_run(vcpu);
 	free(vcpu);
 	return 0;

@@ -6,6 +6,7 @@
 
 #include <memplane/vcpu.h>
 
+#include "kvm/dirty.h"
 #include "kvm/kvm.h"
 #include "kvm/park.h"
 
@@ -18,6 +19,7 @@ struct mpl_vcpu {
 	size_t run_size;
 	struct mpl_reader *reader;
 	struct mpl_seat seat;
+	struct mpl_kvm_dirty_ring dirty; /* if the VM has them */
 	struct mpl_vcpu_stats stats;
 };
 
@@ -34,8 +36,8 @@ mpl_kvm_space(const struct mpl_kvm *kvm, unsigned int which)
 	return __atomic_load_n(&kvm->mirrors[which].as, __ATOMIC_RELAXED);
 }
 
-/* What run->exit_reason asks for; the reader is offline.  0 or
- * MPL_EXIT_OTHER. */
+/* What run->exit_reason asks for; the reader is offline.  0, MPL_EXIT_OTHER, or
+ * an error of a dirty ring's. */
 int mpl_vcpu_exit(struct mpl_vcpu *vcpu);
 
 #endif

@@ -47,7 +47,8 @@ int mpl_vcpu_new(struct mpl_kvm *kvm, int vcpu_fd, unsigned int index,
 
 /*
  * End it: its own thread, or any once that thread is past its last call of
- * the library.  NULL is fine.  -EDEADLK inside one of its accesses.
+ * the library.  Nobody may kick it any more.  NULL is fine.  -EDEADLK inside
+ * one of its accesses.
  */
 int mpl_vcpu_free(struct mpl_vcpu *vcpu);
 
@@ -60,7 +61,7 @@ int mpl_vcpu_free(struct mpl_vcpu *vcpu);
  *
  * An exit for an address that the map knows as memory (because its slot is
  * being replaced, or because no slot can hold it) is carried out on that
- * memory.
+ * memory.  A full dirty ring is reaped (mpl_kvm_dirty_reap()).
  *
  * Its own thread, outside of accesses.  The reader is taken offline, and is
  * offline on return.  Returns
@@ -70,7 +71,7 @@ int mpl_vcpu_free(struct mpl_vcpu *vcpu);
  *     -EINTR          a signal came, or mpl_vcpu_kick(); also when the vCPU was
  *                     parked: then the next call waits at the gate
  *     -EDEADLK        inside an access
- *     else            what KVM_RUN returned
+ *     else            what KVM_RUN or mpl_kvm_dirty_reap() returned
  */
 int mpl_vcpu_run(struct mpl_vcpu *vcpu);
 
