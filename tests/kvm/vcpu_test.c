@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#define _GNU_SOURCE /* ppoll */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -224,6 +226,179 @@ static void errors_of_new(void **state)
 		assert_int_equal(mpl_reader_unregister(readers[--n]), 0);
 }
 
+/*
+ * Three vCPUs: one commits from its callback, for which all must be parked; one
+ * is in the guest and spins; one holds another device's lock until it is over.
+ */
+struct trio {
+	struct machine *m;
+	struct mpl_region *over;
+	uint32_t ready, rounds, over_it, kicked;
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	bool held;
+};
+
+#define TRIO_ROUNDS 50
+
+/* As in the kernel: immediate_exit, then a signal ends it. */
+static int spin_until_signal(struct kvm_run *run)
+{
+	sigset_t none, signals;
+	int err;
+
+	sigemptyset(&none);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	err = __atomic_load_n(&run->immediate_exit, __ATOMIC_RELAXED) ||
+			      ppoll(NULL, 0, NULL, &none) < 0 ?
+		      -EINTR :
+		      0;
+	pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+	return err;
+}
+
+static int trio_guest(void *arg, unsigned int vcpu, struct kvm_run *run)
+{
+	(void)arg;
+	if (vcpu == 1)
+		return spin_until_signal(run);
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = vcpu ? MACHINE_BIG : MACHINE_DEVICE;
+	run->mmio.is_write = 1;
+	run->mmio.len = 4;
+	return 0;
+}
+
+static void trio_inside(struct machine *m, void *arg)
+{
+	struct trio *trio = arg;
+	struct mpl_reader_stats stats;
+	struct mpl_txn *tx;
+
+	mpl_reader_stats(mpl_access_reader(m->plane), &stats);
+	if (!strcmp(stats.name, "vcpu-0")) {
+		tx = mpl_begin(m->plane);
+		mpl_region_set_enabled(tx, trio->over, ++trio->rounds & 1);
+		mpl_region_move(tx, m->port.region,
+				MACHINE_PORTS + trio->rounds);
+		machine_commit(tx);
+		return;
+	}
+	pthread_mutex_lock(&trio->mutex);
+	trio->held = true;
+	pthread_cond_broadcast(&trio->changed);
+	while (!trio->over_it)
+		pthread_cond_wait(&trio->changed, &trio->mutex);
+	pthread_mutex_unlock(&trio->mutex);
+}
+
+struct trio_vcpu {
+	struct trio *trio;
+	unsigned int index;
+	struct mpl_vcpu *vcpu;
+};
+
+/* One at a time: the fake maps and unmaps without a lock. */
+static void trio_new(struct trio_vcpu *own)
+{
+	pthread_mutex_lock(&own->trio->mutex);
+	assert_int_equal(mpl_vcpu_new(own->trio->m->kvm,
+				      FAKE_VCPU_FD + (int)own->index,
+				      own->index, &own->vcpu),
+			 0);
+	pthread_mutex_unlock(&own->trio->mutex);
+}
+
+static void trio_free(struct trio_vcpu *own)
+{
+	pthread_mutex_lock(&own->trio->mutex);
+	assert_int_equal(mpl_vcpu_free(own->vcpu), 0);
+	pthread_mutex_unlock(&own->trio->mutex);
+}
+
+static void *trio_main(void *arg)
+{
+	struct trio_vcpu *own = arg;
+	struct trio *trio = own->trio;
+
+	trio_new(own);
+	__atomic_add_fetch(&trio->ready, 1, __ATOMIC_ACQ_REL);
+	if (own->index == 2)
+		assert_int_equal(mpl_vcpu_run(own->vcpu), 0);
+	while (own->index == 1 &&
+	       !__atomic_load_n(&trio->over_it, __ATOMIC_ACQUIRE))
+		assert_int_equal(mpl_vcpu_run(own->vcpu), -EINTR);
+	/* Nobody kicks it any more. */
+	while (own->index == 1 &&
+	       !__atomic_load_n(&trio->kicked, __ATOMIC_ACQUIRE))
+		usleep(100);
+	trio_free(own);
+	return NULL;
+}
+
+static void trio_plays(bool control_thread)
+{
+	struct trio trio = { .m = machine_new(control_thread, false),
+			     .mutex = PTHREAD_MUTEX_INITIALIZER,
+			     .changed = PTHREAD_COND_INITIALIZER };
+	struct sigaction action = { .sa_handler = nothing };
+	struct trio_vcpu vcpus[3] = { { &trio, 0, NULL },
+				      { &trio, 1, NULL },
+				      { &trio, 2, NULL } };
+	struct mpl_kvm_stats before, after;
+	pthread_t threads[3];
+	struct mpl_txn *tx;
+
+	sigaction(SIGUSR1, &action, NULL);
+	trio.m->fake->guest = trio_guest;
+	trio.m->inside = trio_inside;
+	trio.m->inside_arg = &trio;
+	assert_int_equal(mpl_region_new_ram(trio.m->plane, "over", 0x1000,
+					    NULL, &trio.over),
+			 0);
+	tx = mpl_begin(trio.m->plane);
+	mpl_region_set_enabled(tx, trio.over, false);
+	mpl_region_add(tx, trio.m->system, 0x4000, trio.over, 1);
+	machine_commit(tx);
+	for (int i = 1; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, trio_main,
+						&vcpus[i]),
+				 0);
+	pthread_mutex_lock(&trio.mutex);
+	while (!trio.held)
+		pthread_cond_wait(&trio.changed, &trio.mutex);
+	pthread_mutex_unlock(&trio.mutex);
+	while (__atomic_load_n(&trio.ready, __ATOMIC_ACQUIRE) < 2)
+		usleep(100);
+	trio_new(&vcpus[0]);
+	mpl_kvm_stats(trio.m->kvm, &before);
+	for (int i = 0; i < TRIO_ROUNDS; i++)
+		assert_int_equal(mpl_vcpu_run(vcpus[0].vcpu), 0);
+	mpl_kvm_stats(trio.m->kvm, &after);
+	assert_int_equal(trio.rounds, TRIO_ROUNDS);
+	assert_int_equal(after.parks - before.parks, TRIO_ROUNDS);
+	trio_free(&vcpus[0]);
+	pthread_mutex_lock(&trio.mutex);
+	__atomic_store_n(&trio.over_it, 1, __ATOMIC_RELEASE);
+	pthread_cond_broadcast(&trio.changed);
+	pthread_mutex_unlock(&trio.mutex);
+	mpl_vcpu_kick(vcpus[1].vcpu);
+	__atomic_store_n(&trio.kicked, 1, __ATOMIC_RELEASE);
+	for (int i = 1; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	mpl_region_unref(trio.over);
+	machine_free(trio.m);
+}
+
+static void commits_from_callbacks(void **state)
+{
+	(void)state;
+	trio_plays(false);
+	trio_plays(true);
+}
+
 static void readers_have_names(void **state)
 {
 	struct world *w = *state;
@@ -246,6 +421,7 @@ int main(void)
 		VCPU_TEST(detach_needs_them_gone),
 		VCPU_TEST(errors_of_new),
 		VCPU_TEST(readers_have_names),
+		cmocka_unit_test(commits_from_callbacks),
 	};
 
 	return cmocka_run_group_tests_name("kvm vcpu", tests, NULL, NULL);
