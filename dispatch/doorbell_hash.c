@@ -15,6 +15,9 @@
 
 #define NEVER UINT64_MAX
 #define ENTRIES_MIN 64
+/* About what rte_hash takes for each: two lines of 8, and 16 beside a key. */
+#define BUCKET_BYTES 16
+#define SLOT_BYTES 32
 
 /*
  * What rte_hash finds an entry by: all of its doorbell but for some bits of
@@ -47,9 +50,11 @@ struct mpl_doorbell_hash {
 
 	/* Control side. */
 	struct mpl_data_plane *dp;
+	uint32_t capacity;
 	uint64_t newest;	  /* version given last */
 	struct mpl_link tables;	  /* in use, oldest first */
 	struct mpl_link entries;
+	size_t count; /* of them */
 	struct mpl_link dying;	  /* marked, in order of `died` */
 	struct mpl_retired *farewell; /* takes the hash away */
 };
@@ -154,6 +159,7 @@ static int add_entry(struct mpl_doorbell_hash *hash,
 		return err;
 	}
 	mpl_list_append(&hash->entries, &entry->all);
+	hash->count++;
 	mpl_list_init(&entry->dying);
 	return 0;
 }
@@ -205,6 +211,7 @@ static struct mpl_doorbell_hash *hash_new(struct mpl_data_plane *dp,
 
 	if (!hash)
 		return NULL;
+	hash->capacity = parameters.entries;
 	hash->dp = dp;
 	mpl_list_init(&hash->tables);
 	mpl_list_init(&hash->entries);
@@ -319,6 +326,7 @@ static void unlink_entry(struct entry *entry)
 
 	mpl_list_remove(&entry->all);
 	mpl_list_remove(&entry->dying);
+	hash->count--;
 	if (at != entry) {
 		while (at->next != entry)
 			at = at->next;
@@ -375,7 +383,11 @@ void mpl_doorbell_hash_leave(struct mpl_doorbells *table)
 	farewell = hash->farewell;
 	hash->farewell = NULL;
 	hash->dp->hashes--;
-	(void)mpl_retire_object(farewell, hash_free, hash, sizeof(*hash));
+	(void)mpl_retire_object(farewell, hash_free, hash,
+				sizeof(*hash) +
+					(size_t)hash->capacity *
+						(BUCKET_BYTES + SLOT_BYTES) +
+					hash->count * sizeof(struct entry));
 	mpl_retire(hash->dp, farewell);
 }
 

@@ -143,7 +143,9 @@ static void step(struct world *world)
 		mirror_visit(world);
 	else if (dice < 55)
 		look_around(world);
-	else if (dice < 60)
+	else if (dice < 63)
+		bells_mutate(world);
+	else if (dice < 68)
 		device_poke_as(world, world->space[random_below(2)], true);
 	else
 		device_mutate(world);

@@ -173,6 +173,7 @@ static void turn(struct watch *watch)
 		check_marker(watch, phase, snapshot);
 	}
 	device_poke(watch->world);
+	bells_poke(watch->world);
 }
 
 static void enlist(struct watch *watch)

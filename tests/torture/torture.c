@@ -2,7 +2,7 @@
 /*
  * usage: torture [--seconds N] [--seed S] [--readers N] [--mutators N]
  *                [--control-thread | --inline] [--verify] [--full-rebuild]
- *                [--readonly-view]
+ *                [--readonly-view] [--hash DOORBELLS]
  *
  * Readers, mutators and devices that do to one plane all that they may, at
  * once and at random; torture.h tells how answers are checked.  Ends at the
@@ -88,6 +88,7 @@ static void parse(int argc, char **argv, struct options *options)
 		{ "verify", no_argument, NULL, 'v' },
 		{ "full-rebuild", no_argument, NULL, 'f' },
 		{ "readonly-view", no_argument, NULL, 'o' },
+		{ "hash", required_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -118,6 +119,9 @@ static void parse(int argc, char **argv, struct options *options)
 			break;
 		case 'o':
 			options->readonly_view = true;
+			break;
+		case 'h':
+			options->hash = (unsigned int)number(optarg);
 			break;
 		default:
 			exit(2);
@@ -201,6 +205,11 @@ static void take_down(void)
 		     stats.retired_bytes);
 	if (stats.commits_failed < world.count.failed + world.count.refused / 2)
 		fail("commits_failed is %" PRIu64, stats.commits_failed);
+	if (world.options.hash &&
+	    (stats.doorbell_hashes != 1 || stats.doorbell_hashes_refused))
+		fail("%" PRIu64 " hashes, %" PRIu64 " refused",
+		     stats.doorbell_hashes, stats.doorbell_hashes_refused);
+	bells_end();
 	for (size_t i = 0; i < 2; i++)
 		mpl_region_unref(regions[i]);
 	if (mpl_plane_free(world.plane))
@@ -222,7 +231,7 @@ static void check_coverage(void)
 	if (world.options.seconds < 5 || !world.options.readers)
 		return;
 	if (!c->commits || !c->refused || !c->failed || !c->asyncs ||
-	    !c->checks || !c->overtaken || !c->callbacks || !c->released ||
+	    !c->checks || !c->overtaken || !c->callbacks || !c->released || !c->rings ||
 	    !c->drains || !c->suspends || !c->self_moves || !c->self_removals ||
 	    !c->registrations || !c->stalls || !c->spaces || !c->listeners)
 		fail("something never happened");
@@ -264,6 +273,8 @@ int main(int argc, char **argv)
 	};
 	parse(argc, argv, &world.options);
 	self.random = world.options.seed;
+	if (world.options.hash && mpl_eal_start(NULL, NULL))
+		fail("no EAL for the hash");
 	world_new(&world);
 	mirror_register(&world);
 	run_threads();

@@ -27,6 +27,7 @@ struct options {
 	bool verify;
 	bool full_rebuild;
 	bool readonly_view;
+	unsigned int hash; /* doorbells from which on they are hashed */
 };
 
 /* What was done, over all threads; a line at the end shows it. */
@@ -34,7 +35,7 @@ struct counters {
 	uint64_t commits, refused, failed, crowded, asyncs, dones, aborts;
 	uint64_t lookups, checks, overtaken, accesses, callbacks;
 	uint64_t made, released, drains, suspends, self_moves, self_removals;
-	uint64_t registrations, stalls, spaces, listeners, resyncs, lines;
+	uint64_t rings, registrations, stalls, spaces, listeners, resyncs, lines;
 };
 
 enum slot_state { EMPTY, BUSY, ATTACHED };
@@ -118,6 +119,12 @@ void device_end(void); /* after the plane's */
 void *reader_thread(void *world);
 /* mutator.c */
 void *mutator_thread(void *world);
+
+/* bells.c: a device with doorbells that come and go */
+void bells_init(struct world *world);
+void bells_mutate(struct world *world);
+void bells_poke(struct world *world);
+void bells_end(void);
 
 /* listener.c: a mirror of system memory that fails now and then */
 void mirror_register(struct world *world);

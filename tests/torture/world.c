@@ -144,6 +144,7 @@ void world_new(struct world *world)
 		.verify = world->options.verify,
 		.full_rebuild = world->options.full_rebuild,
 		.readonly_view = world->options.readonly_view,
+		.hash_doorbells = world->options.hash,
 		.retired_max = 64 * MPL_KIB,
 		.stall_ms = 10,
 		.log = count_line,
@@ -163,6 +164,7 @@ void world_new(struct world *world)
 	     "other");
 	attach_regions(world);
 	device_slots_init(world);
+	bells_init(world);
 }
 
 /* splitmix64's mixing step. */
