@@ -38,6 +38,7 @@ int register_build(void);
 int register_churn(void);
 int register_doorbell(void);
 int register_dirty(void);
+int register_ram(void);
 
 /* Free what benchmarks keep from one run to the next. */
 void peers_free_all(void);

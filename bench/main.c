@@ -51,6 +51,7 @@ static int register_all(void)
 		register_recorded, register_ring, register_access,
 		register_readers, register_commit, register_build,
 		register_churn,	 register_doorbell, register_dirty,
+		register_ram,
 	};
 	int err = 0;
 

@@ -25,7 +25,7 @@ class Results:
                                    row.get("repetitions", 1))
             row["wall"] = "/real_time" in row["run_name"]
             # What google benchmark adds to a name.
-            name = re.sub("/real_time|/min_time:[^/]*", "",
+            name = re.sub("/real_time|/(min_time|iterations):[^/]*", "",
                           row["run_name"])
             if kind == "median" or name not in self.rows:
                 self.rows[name] = row

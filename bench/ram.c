@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * RAM blocks: what it takes to have all pages of one, and what the size of its
+ * pages is worth.
+ *
+ *	ram/prealloc/PAGES/HOW	a block of 8 GiB, from nothing to all there
+ *	ram/loads/PAGES/MIB	8-byte loads at random, independent
+ *	ram/chained/PAGES/MIB	the same, each waits for the one before
+ *
+ * PAGES are 4k, thp (4 KiB, the kernel may join them) and 2m (hugetlb).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <memplane.h>
+
+#include "bench.h"
+#include "tests/support/huge.h"
+
+#define BATCH 4096
+#define LOADS (1 << 22)
+#define HUGE  (2 * MPL_MIB)
+
+enum pages { PAGES_4K, PAGES_THP, PAGES_2M };
+static const char *const pages_name[] = { "4k", "thp", "2m" };
+
+enum how { HOW_MEMSET, HOW_POPULATE, HOW_THREADS_1, HOW_THREADS_2 };
+static const char *const how_name[] = { "memset", "map_populate", "threads_1",
+					"threads_2" };
+
+struct block {
+	enum pages pages;
+	enum how how;
+	uint64_t wanted; /* bytes */
+	uint64_t size;   /* had: less if there are too few huge pages */
+	struct mpl_plane *plane;
+	struct mpl_region *region;
+};
+
+static uint64_t available_mib(void)
+{
+	unsigned long long kib = 0;
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib / 1024;
+}
+
+/* The largest block, MiB: 8 GiB if half of what is available has that. */
+static uint64_t largest(void)
+{
+	uint64_t mib = bench_quick ? 64 : 8192;
+
+	while (mib > 64 && mib > available_mib() / 2)
+		mib /= 2;
+	return mib;
+}
+
+/* As many huge pages as there are to be had: `wanted`, or a half, ... */
+static int take_pages(struct block *block)
+{
+	block->size = block->wanted;
+	if (block->pages != PAGES_2M)
+		return 0;
+	while (block->size >= 16 * MPL_MIB) {
+		if (huge_take(HUGE, block->size / HUGE))
+			return 0;
+		block->size /= 2;
+	}
+	return 0;
+}
+
+static int setup_prealloc(void *arg)
+{
+	struct block *block = arg;
+	int err = take_pages(block);
+
+	return err ? err : mpl_plane_new(&block->plane, NULL);
+}
+
+static void teardown(void *arg)
+{
+	struct block *block = arg;
+
+	mpl_region_unref(block->region);
+	mpl_plane_free(block->plane);
+	block->region = NULL;
+	block->plane = NULL;
+	huge_give();
+}
+
+static bool usable(struct gb_state *state, const struct block *block)
+{
+	char text[64];
+
+	if (block->size < 16 * MPL_MIB) {
+		gb_skip(state, "no huge pages to be had (root?)");
+		return false;
+	}
+	if (block->size != block->wanted) {
+		snprintf(text, sizeof(text), "only %llu MiB of huge pages",
+			 (unsigned long long)(block->size / MPL_MIB));
+		gb_label(state, text);
+	}
+	return true;
+}
+
+static int new_region(struct block *block, unsigned int threads)
+{
+	struct mpl_ram_config config = {
+		.flags = block->pages == PAGES_4K ? MPL_RAM_NO_THP : 0,
+		.page_sizes = { block->pages == PAGES_2M ? HUGE : 0 },
+		.prealloc.threads = threads,
+	};
+
+	return mpl_region_new_ram(block->plane, "bench", block->size, &config,
+				  &block->region);
+}
+
+/*
+ * In a virtual machine the host takes back what has been free for some seconds,
+ * and touching that costs the host more than the guest: have and free as much,
+ * right before.
+ */
+static int warm_up(struct block *block)
+{
+	int err = new_region(block, 2);
+
+	mpl_region_unref(block->region);
+	block->region = NULL;
+	return err;
+}
+
+/* The peer: one call of the kernel's. */
+static int map_populate(const struct block *block, void **host)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+
+	if (block->pages == PAGES_2M)
+		flags |= MAP_HUGETLB;
+	*host = mmap(NULL, block->size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	return *host == MAP_FAILED ? -errno : 0;
+}
+
+static void run_prealloc(struct gb_state *state, void *arg)
+{
+	struct block *block = arg;
+	int err;
+
+	if (!usable(state, block))
+		return;
+	err = warm_up(block);
+	while (gb_next(state, 1)) {
+		void *host = NULL;
+
+		switch (block->how) {
+		case HOW_MEMSET:
+			err = new_region(block, 0);
+			if (!err)
+				memset(mpl_region_host(block->region), 0,
+				       block->size);
+			break;
+		case HOW_POPULATE:
+			err = map_populate(block, &host);
+			break;
+		default:
+			err = new_region(block,
+					 block->how == HOW_THREADS_1 ? 1 : 2);
+			break;
+		}
+		gb_pause(state);
+		if (host && !err)
+			munmap(host, block->size);
+		mpl_region_unref(block->region);
+		block->region = NULL;
+		gb_resume(state);
+	}
+	if (err)
+		gb_fail(state, strerror(-err));
+	gb_counter(state, "GiB", (double)block->size / MPL_GIB);
+}
+
+static int setup_loads(void *arg)
+{
+	struct block *block = arg;
+	int err = setup_prealloc(block);
+
+	if (err || block->size < 16 * MPL_MIB)
+		return err;
+	/* Preallocated for writing: no page is the one of zeros for all. */
+	err = new_region(block, 2);
+	if (err)
+		teardown(block);
+	return err;
+}
+
+/* Knuth's generator; its upper bits are good. */
+static inline uint64_t next(uint64_t *at)
+{
+	*at = *at * UINT64_C(6364136223846793005) +
+	      UINT64_C(1442695040888963407);
+	return *at >> 20;
+}
+
+static void run_loads(struct gb_state *state, void *arg)
+{
+	const struct block *block = arg;
+	uint64_t mask = block->size / 8 - 1, at = 1, sum = 0;
+	const uint64_t *host;
+
+	if (!usable(state, block))
+		return;
+	host = mpl_region_host(block->region);
+	while (gb_next(state, BATCH))
+		for (unsigned int i = 0; i < BATCH; i++)
+			sum += host[next(&at) & mask];
+	bench_use(sum);
+}
+
+static void run_chained(struct gb_state *state, void *arg)
+{
+	const struct block *block = arg;
+	uint64_t mask = block->size / 8 - 1, at = 1;
+	const uint64_t *host;
+
+	if (!usable(state, block))
+		return;
+	host = mpl_region_host(block->region);
+	while (gb_next(state, BATCH))
+		for (unsigned int i = 0; i < BATCH; i++)
+			/* A zero is read, which nobody but us knows. */
+			at += host[next(&at) & mask];
+	bench_use(at);
+}
+
+/* Blocks live as long as the program: google benchmark keeps pointers. */
+static struct block blocks[64];
+static unsigned int block_count;
+
+static struct block *new_block(enum pages pages, enum how how, uint64_t mib)
+{
+	struct block *block = &blocks[block_count++];
+
+	*block = (struct block){
+		.pages = pages,
+		.how = how,
+		.wanted = mib * MPL_MIB,
+	};
+	return block;
+}
+
+static int register_prealloc(enum pages pages, uint64_t mib)
+{
+	int err = 0;
+
+	for (enum how how = HOW_MEMSET; !err && how <= HOW_THREADS_2; how++) {
+		char name[64];
+		struct gb_bench bench = {
+			.name = name,
+			.iterations = 1,
+			.wall = true,
+			.setup = setup_prealloc,
+			.run = run_prealloc,
+			.teardown = teardown,
+		};
+
+		/* That call takes no advice about pages. */
+		if (pages == PAGES_THP && how == HOW_POPULATE)
+			continue;
+		snprintf(name, sizeof(name), "ram/prealloc/%s/%s",
+			 pages_name[pages], how_name[how]);
+		bench.arg = new_block(pages, how, mib);
+		err = gb_register(&bench);
+	}
+	return err;
+}
+
+static int register_loads(enum pages pages, int64_t mib, bool chained)
+{
+	char name[64];
+	const struct gb_bench bench = {
+		.name = name,
+		.args = &mib,
+		.nargs = 1,
+		.iterations = bench_quick ? BATCH : LOADS,
+		.setup = setup_loads,
+		.run = chained ? run_chained : run_loads,
+		.teardown = teardown,
+		.arg = new_block(pages, HOW_THREADS_2, (uint64_t)mib),
+	};
+
+	snprintf(name, sizeof(name), "ram/%s/%s", chained ? "chained" : "loads",
+		 pages_name[pages]);
+	return gb_register(&bench);
+}
+
+int register_ram(void)
+{
+	int64_t most = (int64_t)largest();
+	int err = 0;
+
+	for (enum pages pages = PAGES_4K; !err && pages <= PAGES_2M; pages++) {
+		err = register_prealloc(pages, (uint64_t)most);
+		for (int64_t mib = most; !err && mib >= 32; mib /= 4) {
+			err = register_loads(pages, mib, false);
+			if (!err && mib == most)
+				err = register_loads(pages, mib, true);
+		}
+	}
+	return err;
+}
