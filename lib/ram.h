@@ -39,11 +39,16 @@ struct mpl_ram_block {
 	void *reservation;
 	uint64_t reserved; /* its length */
 
-	/* Recursive use is an error: see struct mpl_ram_listener_ops. */
+	uint64_t max; /* bytes from host on that are set aside */
+
+	/* Written on the control side; it grows while others look at it. */
+	uint64_t used;     /* bytes from host on that are accessible */
+	uint64_t limit;    /* to what it can grow: max, or less */
+	bool preallocated; /* relaxed */
+
+	/* Held while listeners are called: never taken on the control side.
+	 * Recursive use is an error. */
 	pthread_mutex_t mutex;
-	uint64_t max;  /* bytes from host on that are set aside */
-	uint64_t used; /* bytes from host on that are accessible */
-	bool preallocated;
 	struct mpl_spans discarded;
 	struct mpl_link listeners;
 
@@ -52,6 +57,21 @@ struct mpl_ram_block {
 	struct mpl_interval by_address;
 	struct mpl_ram_block **slot;
 };
+
+/*
+ * [B22] acquire; pairs with [B22] in mpl_ram_map_quietly(): what is used has
+ * been mapped.
+ */
+static inline uint64_t mpl_ram_used(const struct mpl_ram_block *block)
+{
+	return __atomic_load_n(&block->used, __ATOMIC_ACQUIRE);
+}
+
+static inline void mpl_ram_set_preallocated(struct mpl_ram_block *block,
+					    bool preallocated)
+{
+	__atomic_store_n(&block->preallocated, preallocated, __ATOMIC_RELAXED);
+}
 
 #define MPL_RAM_FAULTS 64
 #define MPL_RAM_SLOTS  62
@@ -110,7 +130,7 @@ void mpl_ram_close(struct mpl_ram_block *block);
 int mpl_ram_populate_pages(struct mpl_ram_block *block, uint64_t offset,
 			   uint64_t len, const struct mpl_ram_prealloc *how);
 
-/* Is it a range of accessible memory that is not empty?  Under the mutex. */
+/* Is it a range of accessible memory that is not empty? */
 bool mpl_ram_has(const struct mpl_ram_block *block, uint64_t offset,
 		 uint64_t len);
 

@@ -85,8 +85,7 @@ static int take_callers(struct mpl_ram_block *block,
 	    config->prealloc.threads || config->flags & ~MPL_RAM_AT_ADDRESS)
 		return mpl_ram_refuse(
 			block, -EINVAL,
-			"with `host` set, pages, flags, nodes and "
-			"preallocation are the caller's own business");
+			"with `host` set, pages, flags, nodes and preallocation are the caller's own business");
 	if ((uintptr_t)config->host + len < (uintptr_t)config->host)
 		return mpl_ram_refuse(block, -EINVAL,
 				      "host + length wraps around");
@@ -119,8 +118,7 @@ static int check_config(const struct mpl_ram_block *block,
 			break;
 		if (!mpl_is_page_size(page))
 			return mpl_ram_refuse(block, -EINVAL,
-					      "%#llx is no size of pages: wish "
-					      "for 4 KiB, 2 MiB or 1 GiB",
+					      "%#llx is no size of pages: wish for 4 KiB, 2 MiB or 1 GiB",
 					      (unsigned long long)page);
 	}
 	return 0;
@@ -197,30 +195,23 @@ int mpl_ram_block_grow(struct mpl_region *region, uint64_t size)
 {
 	struct mpl_ram_block *block = region->ram;
 	uint64_t from;
-	int err = 0;
+	int err;
 
-	if (!block)
+	if (!block || block->backing == MPL_RAM_CALLER || size <= block->used)
 		return 0;
-	/* -EDEADLK: a listener of this block commits. */
-	err = -pthread_mutex_lock(&block->mutex);
-	if (err)
-		return err;
 	from = block->used;
-	if (block->backing != MPL_RAM_CALLER && size > from)
-		err = mpl_ram_map(block, size);
-	if (!err && block->wants_prealloc && block->used > from) {
-		err = mpl_ram_populate_pages(block, from, block->used - from,
-					     NULL);
-		if (err)
-			mpl_ram_refuse(
-				block, err,
-				"memory ran out while it grew to %#llx bytes",
-				(unsigned long long)size);
-		block->preallocated = block->preallocated && !err;
-	} else if (block->used > from) {
-		block->preallocated = false;
+	err = mpl_ram_map(block, size);
+	if (err || !block->wants_prealloc) {
+		mpl_ram_set_preallocated(block, false);
+		return err;
 	}
-	pthread_mutex_unlock(&block->mutex);
+	err = mpl_ram_populate_pages(block, from, block->used - from, NULL);
+	if (err) {
+		mpl_ram_set_preallocated(block, false);
+		mpl_ram_refuse(block, err,
+			       "memory ran out while it grew to %#llx bytes",
+			       (unsigned long long)size);
+	}
 	return err;
 }
 
@@ -251,18 +242,16 @@ int mpl_ram_query(const struct mpl_region *region, struct mpl_ram_info *out)
 	out->fd_offset = block->shared ? block->fd_offset : 0;
 	out->ram_address = block->ram_address;
 	out->numa_nodes = block->numa_nodes;
-	/* From one of its own listeners the mutex is held already. */
-	bool locked = !pthread_mutex_lock(&block->mutex);
-
-	out->accessible = block->used;
-	out->preallocated = block->preallocated;
-	if (locked)
-		pthread_mutex_unlock(&block->mutex);
+	out->accessible = mpl_ram_used(block);
+	out->preallocated =
+		__atomic_load_n(&block->preallocated, __ATOMIC_RELAXED);
 	return 0;
 }
 
 bool mpl_ram_has(const struct mpl_ram_block *block, uint64_t offset,
 		 uint64_t len)
 {
-	return len && offset <= block->used && len <= block->used - offset;
+	uint64_t used = mpl_ram_used(block);
+
+	return len && offset <= used && len <= used - offset;
 }

@@ -109,12 +109,11 @@ static int lock_pages(struct mpl_ram_block *block, uint64_t offset,
 		return 0;
 	pthread_mutex_unlock(&block->mutex);
 	return mpl_ram_refuse(block, -EINVAL,
-			      "[%#llx, +%#llx) is not of whole pages of %llu "
-			      "KiB within the %#llx bytes that are accessible",
+			      "[%#llx, +%#llx) is not of whole pages of %llu KiB within the %#llx bytes that are accessible",
 			      (unsigned long long)offset,
 			      (unsigned long long)len,
 			      (unsigned long long)(block->page_size / 1024),
-			      (unsigned long long)block->used);
+			      (unsigned long long)mpl_ram_used(block));
 }
 
 /* Tell everybody that what is in use of [start, last] goes. */
@@ -141,8 +140,7 @@ static void tell_back(struct mpl_ram_block *block, uint64_t start,
 		if (tell_all_populated(block, &part))
 			mpl_ram_warn(
 				block,
-				"a listener refused [%#llx, %#llx], which "
-				"could not be discarded: register it again",
+				"a listener refused [%#llx, %#llx], which could not be discarded: register it again",
 				(unsigned long long)part.start,
 				(unsigned long long)part.last);
 		if (part.last == last)
@@ -170,7 +168,7 @@ int mpl_ram_discard(struct mpl_region *region, uint64_t offset, uint64_t len)
 		err = mpl_ram_drop(block, offset, len);
 		if (!err) {
 			mpl_spans_add(&block->discarded, offset, last);
-			block->preallocated = false;
+			mpl_ram_set_preallocated(block, false);
 		} else {
 			mpl_ram_refuse(block, err, "it cannot be discarded: %s",
 				       strerror(-err));
@@ -200,8 +198,7 @@ int mpl_ram_populate(struct mpl_region *region, uint64_t offset, uint64_t len)
 					   block->page_size);
 		if (err == -ENOMEM)
 			mpl_ram_refuse(block, err,
-				       "huge pages ran out: reserve with "
-				       "tools/mpl-hugepages");
+				       "huge pages ran out: reserve with tools/mpl-hugepages");
 		if (!err)
 			err = tell_all_populated(block, &part);
 		if (!err)

@@ -98,16 +98,14 @@ static int take_address(struct mpl_ram *ram, struct mpl_ram_block *block)
 	}
 	if (block->ram_address & (block->page_size - 1))
 		return mpl_ram_refuse(block, -EINVAL,
-				      "ram address %#llx is no multiple of the "
-				      "page size %#llx",
+				      "ram address %#llx is no multiple of the page size %#llx",
 				      (unsigned long long)block->ram_address,
 				      (unsigned long long)block->page_size);
 	err = mpl_ram_space_take_at(&ram->space, block->ram_address, length);
 	if (err == -EEXIST)
 		mpl_ram_refuse(
 			block, err,
-			"another block is in ram addresses %#llx to %#llx: "
-			"leave MPL_RAM_AT_ADDRESS out",
+			"another block is in ram addresses %#llx to %#llx: leave MPL_RAM_AT_ADDRESS out",
 			(unsigned long long)block->ram_address,
 			(unsigned long long)(block->ram_address + length - 1));
 	return err;
@@ -137,8 +135,7 @@ static int add_locked(struct mpl_ram *ram, struct mpl_ram_block *block)
 
 	if (mpl_interval_first(&ram->by_host, start, start + block->max - 1))
 		return mpl_ram_refuse(block, -EEXIST,
-				      "another region has this host memory: "
-				      "show it twice with an alias");
+				      "another region has this host memory: show it twice with an alias");
 	if (!ram->vacant.count)
 		err = more_slots(ram);
 	if (!err)

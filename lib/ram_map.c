@@ -55,6 +55,7 @@ int mpl_ram_reserve(struct mpl_ram_block *block)
 	block->host = (uint8_t *)host;
 	block->reservation = (void *)(host - guard);
 	block->reserved = block->max + 2 * guard;
+	block->limit = block->max;
 	return 0;
 }
 
@@ -76,8 +77,7 @@ static int fit_file(const struct mpl_ram_block *block, uint64_t to)
 	    (uint64_t)stat_.st_size - block->fd_offset >= block->region->size)
 		return 0;
 	return mpl_ram_refuse(block, -ERANGE,
-			      "the file has %#llx bytes, %#llx are needed: "
-			      "make it longer, or set MPL_RAM_CREATE",
+			      "the file has %#llx bytes, %#llx are needed: make it longer, or set MPL_RAM_CREATE",
 			      (unsigned long long)stat_.st_size,
 			      (unsigned long long)need);
 }
@@ -100,7 +100,7 @@ static void mend_reservation(struct mpl_ram_block *block, uint64_t from,
 		return;
 	if (again != MAP_FAILED)
 		munmap(again, to - from);
-	block->max = from;
+	block->limit = from;
 	block->reserved = mpl_base_page() + from;
 }
 
@@ -181,8 +181,7 @@ static int check_pages(const struct mpl_ram_block *block, uint64_t from,
 	err = mpl_hugepage_of_mapping(block->host + from, to - from, &page);
 	if (!err && page != block->page_size)
 		err = mpl_ram_refuse(block, -EMEDIUMTYPE,
-				     "wanted pages of %#llx bytes, the kernel "
-				     "mapped pages of %#llx",
+				     "wanted pages of %#llx bytes, the kernel mapped pages of %#llx",
 				     (unsigned long long)block->page_size,
 				     (unsigned long long)page);
 	return err;
@@ -196,7 +195,7 @@ int mpl_ram_map_quietly(struct mpl_ram_block *block, uint64_t to)
 	to = mpl_whole_pages(to, block->page_size);
 	if (to <= from)
 		return 0;
-	if (to > block->max)
+	if (to > block->limit)
 		return -ENOSPC;
 	if (block->fd < 0) {
 		if (mprotect(block->host + from, to - from,
@@ -214,7 +213,8 @@ int mpl_ram_map_quietly(struct mpl_ram_block *block, uint64_t to)
 	if (!err)
 		err = advise(block, from, to);
 	if (!err)
-		block->used = to;
+		/* [B22] release; pairs with [B22] in mpl_ram_used() */
+		__atomic_store_n(&block->used, to, __ATOMIC_RELEASE);
 	return err;
 }
 
@@ -232,8 +232,7 @@ int mpl_ram_map(struct mpl_ram_block *block, uint64_t to)
 				      "no memory for %#llx bytes more",
 				      (unsigned long long)more);
 	return mpl_ram_refuse(block, err,
-			      "%llu huge pages of %llu KiB needed, %llu of "
-			      "%llu free: reserve with tools/mpl-hugepages",
+			      "%llu huge pages of %llu KiB needed, %llu of %llu free: reserve with tools/mpl-hugepages",
 			      (unsigned long long)(more / page),
 			      (unsigned long long)(page / 1024),
 			      (unsigned long long)(pool.free - pool.reserved),

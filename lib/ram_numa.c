@@ -42,8 +42,7 @@ int mpl_ram_bind(const struct mpl_ram_block *block, uint64_t offset,
 			"the kernel has no NUMA policies; leave numa_nodes 0");
 	if (block->numa_nodes & ~allowed)
 		return mpl_ram_refuse(block, -EINVAL,
-				      "NUMA nodes %#llx wanted, this process "
-				      "may use %#llx: see numactl --hardware",
+				      "NUMA nodes %#llx wanted, this process may use %#llx: see numactl --hardware",
 				      (unsigned long long)block->numa_nodes,
 				      (unsigned long long)allowed);
 	if (mbind(block->host + offset, len, modes[block->numa_policy], &mask,

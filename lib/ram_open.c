@@ -151,8 +151,7 @@ static int by_wishes(struct mpl_ram_block *block,
 		note_refusal(block, page, err);
 	}
 	return mpl_ram_refuse(block, err == -ENOENT ? -ENOMEM : err,
-			      "%s: reserve with tools/mpl-hugepages, or add "
-			      "4096 to page_sizes",
+			      "%s: reserve with tools/mpl-hugepages, or add 4096 to page_sizes",
 			      block->refused);
 }
 
@@ -219,8 +218,7 @@ static int check_wishes(struct mpl_ram_block *block,
 	if (!config->page_sizes[0])
 		return 0;
 	return mpl_ram_refuse(block, -EINVAL,
-			      "%s: give the mount point of a hugetlbfs with "
-			      "such pages (tools/mpl-hugepages mount)",
+			      "%s: give the mount point of a hugetlbfs with such pages (tools/mpl-hugepages mount)",
 			      block->refused);
 }
 
@@ -259,8 +257,7 @@ int mpl_ram_open(struct mpl_ram_block *block,
 	     (config->page_sizes[0] &&
 	      config->page_sizes[0] != mpl_base_page())))
 		return mpl_ram_refuse(block, -EINVAL,
-				      "only anonymous memory of 4 KiB pages "
-				      "can be MPL_RAM_MERGEABLE");
+				      "only anonymous memory of 4 KiB pages can be MPL_RAM_MERGEABLE");
 	switch (config->backing) {
 	case MPL_RAM_PATH:
 		err = open_path(block, config->path);

@@ -162,33 +162,22 @@ int mpl_ram_preallocate(struct mpl_region *region, uint64_t offset,
 			uint64_t len, const struct mpl_ram_prealloc *how)
 {
 	struct mpl_ram_block *block = region->ram;
-	uint64_t page, start_, end;
-	bool has;
+	uint64_t page, start_, used;
 	int err;
 
-	if (!block || block->backing == MPL_RAM_CALLER)
+	if (!block || block->backing == MPL_RAM_CALLER ||
+	    !mpl_ram_has(block, offset, len))
 		return -EINVAL;
-	err = -pthread_mutex_lock(&block->mutex);
-	if (err)
-		return err;
-	has = mpl_ram_has(block, offset, len);
-	end = block->used;
-	pthread_mutex_unlock(&block->mutex);
-	if (!has)
-		return -EINVAL;
+	used = mpl_ram_used(block);
 	page = block->page_size;
 	start_ = offset & ~(page - 1);
 	len = mpl_whole_pages(offset + len, page) - start_;
 	err = mpl_ram_populate_pages(block, start_, len, how);
 	if (err == -ENOMEM)
 		return mpl_ram_refuse(block, err,
-				      "pages of %llu KiB ran out: reserve more "
-				      "(tools/mpl-hugepages), or free memory",
+				      "pages of %llu KiB ran out: reserve more (tools/mpl-hugepages), or free memory",
 				      (unsigned long long)(page / 1024));
-	if (!err && !start_ && len == end) {
-		pthread_mutex_lock(&block->mutex);
-		block->preallocated = block->used == end;
-		pthread_mutex_unlock(&block->mutex);
-	}
+	if (!err && !start_ && len == used)
+		mpl_ram_set_preallocated(block, mpl_ram_used(block) == used);
 	return err;
 }

@@ -12,18 +12,13 @@
 static int range_of(struct mpl_region *region, struct uffdio_range *out)
 {
 	struct mpl_ram_block *block = region->ram;
-	int err;
 
 	if (!block || block->backing == MPL_RAM_CALLER)
 		return -EINVAL;
-	err = -pthread_mutex_lock(&block->mutex);
-	if (err)
-		return err;
 	*out = (struct uffdio_range){
 		.start = (uintptr_t)block->host,
-		.len = block->used,
+		.len = mpl_ram_used(block),
 	};
-	pthread_mutex_unlock(&block->mutex);
 	return out->len ? 0 : -EINVAL;
 }
 
@@ -34,8 +29,7 @@ static int failed(const struct mpl_region *region, int err)
 		err = -EINVAL;
 	return mpl_ram_refuse(
 		region->ram, err,
-		"userfaultfd: %s; it must be a userfaultfd after UFFDIO_API, "
-		"with the features for hugetlbfs or shmem",
+		"userfaultfd: %s; it must be a userfaultfd after UFFDIO_API, with the features for hugetlbfs or shmem",
 		strerror(-err));
 }
 

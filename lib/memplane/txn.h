@@ -84,7 +84,10 @@ void mpl_region_move(struct mpl_txn *tx, struct mpl_region *region,
 void mpl_region_set_priority(struct mpl_txn *tx, struct mpl_region *region,
 			     int priority);
 
-/* Memory cannot outgrow its host memory (-ENOSPC). */
+/*
+ * Memory cannot outgrow its max_size (-ENOSPC), and gets its host memory in the
+ * commit: -ENOMEM if there is none, -ERANGE if its file is too short.
+ */
 void mpl_region_resize(struct mpl_txn *tx, struct mpl_region *region,
 		       uint64_t size);
 void mpl_region_set_alias_offset(struct mpl_txn *tx, struct mpl_region *alias,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mman.h>
 #include <linux/memfd.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -91,12 +92,41 @@ static void test_huge_pages(void **state)
 	huge_give();
 }
 
+/* Two mappings side by side: the smaller pages count. */
+static void test_mixed_pages(void **state)
+{
+	uint64_t size = 0;
+	char *all, *host;
+
+	(void)state;
+	if (!huge_take(HUGE, 1))
+		skip();
+	all = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		   0);
+	assert_ptr_not_equal(all, MAP_FAILED);
+	host = (char *)(((uintptr_t)all + HUGE - 1) & ~(HUGE - 1));
+	assert_ptr_equal(mmap(host, HUGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+				      MAP_HUGE_2MB | MAP_FIXED,
+			      -1, 0),
+			 host);
+	assert_int_equal(mpl_hugepage_of_mapping(host, HUGE, &size), 0);
+	assert_int_equal(size, HUGE);
+	assert_int_equal(mpl_hugepage_of_mapping(host, HUGE + 1, &size), 0);
+	assert_int_equal(size, 4096);
+	assert_int_equal(mpl_hugepage_by_smaps(host, HUGE + 1, &size), 0);
+	assert_int_equal(size, 4096);
+	munmap(all, 3 * HUGE);
+	huge_give();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_arithmetic),
 		cmocka_unit_test(test_base_pages),
 		cmocka_unit_test(test_huge_pages),
+		cmocka_unit_test(test_mixed_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

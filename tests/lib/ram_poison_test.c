@@ -203,6 +203,7 @@ static void test_unwound(void **state)
 		mpl_listener_register(m->as, &ops, &refuses, &listener), 0);
 	assert_int_equal(mpl_ram_poison(m->ram, 0, PAGE), -EDOM);
 	assert_like(m, model);
+	assert_int_equal(mpl_ram_unpoison(m->ram, 0, PAGE), -ENOENT);
 	refuses = false;
 	assert_int_equal(mpl_ram_poison(m->ram, 0, PAGE), 0);
 	model[0] = true;
