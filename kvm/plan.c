@@ -15,6 +15,10 @@
 /* Memory that guests may reach without an exit. */
 static bool can_be_slot(const struct mpl_flat_range *flat)
 {
+	/* Of broken pages the guest is told by the access path, not the
+	 * kernel's signal. */
+	if (flat->poisoned)
+		return false;
 	switch (mpl_region_kind(flat->region)) {
 	case MPL_RAM:
 	case MPL_ROM:

@@ -132,6 +132,25 @@ static void whole_pages_only(void **state)
 	assert_int_equal(stats.slots, 3);
 }
 
+/* A broken page is left out; to the guest it becomes an exit. */
+static void poisoned_pages_are_left_out(void **state)
+{
+	struct kvm_world *w = *state;
+	int ram = topo_ram(w->t, "ram", K(64));
+	struct mpl_region *region = w->t->region[ram];
+
+	topo_begin(w->t);
+	topo_add(w->t, w->root, 0, ram, 0);
+	world_commit(w, 1, 0);
+	assert_int_equal(mpl_ram_poison(region, K(16), 1), 0);
+	assert_non_null(fake_slot_at(w->fake, 0, K(16) - 1));
+	assert_null(fake_slot_at(w->fake, 0, K(16)));
+	assert_null(fake_slot_at(w->fake, 0, K(20) - 1));
+	assert_non_null(fake_slot_at(w->fake, 0, K(20)));
+	assert_int_equal(mpl_ram_unpoison(region, K(16), K(4)), 0);
+	assert_non_null(fake_slot_at(w->fake, 0, K(16)));
+}
+
 static void only_logging_changes_on_a_live_slot(void **state)
 {
 	struct kvm_world *w = *state;
@@ -329,6 +348,7 @@ int main(void)
 		WORLD_TEST(readonly_is_delete_and_add, plain),
 		WORLD_TEST(rom_devices_in_both_modes, plain),
 		WORLD_TEST(whole_pages_only, plain),
+		WORLD_TEST(poisoned_pages_are_left_out, plain),
 		WORLD_TEST(only_logging_changes_on_a_live_slot, plain),
 		WORLD_TEST(what_is_hidden_costs_nothing, plain),
 		WORLD_TEST(ids_are_reused, plain),
