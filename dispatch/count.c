@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "dispatch/mapped.h"
 #include "lib/base/vector.h"
 
 static uint64_t *new_chunk(uint64_t **at)
@@ -60,8 +61,10 @@ void mpl_count_number(struct mpl_data_plane *dp, struct mpl_device *device)
 			dp->numbers_free.items[--dp->numbers_free.count];
 	else if (dp->numbers_used + 1 < MPL_COUNTED)
 		device->number = ++dp->numbers_used;
-	if (device->number)
+	if (device->number) {
 		device->counted_before = sum(dp, device->number);
+		device->mapped_before = mpl_mapped_balance(dp, device->number);
+	}
 	pthread_mutex_unlock(&dp->readers_mutex);
 }
 

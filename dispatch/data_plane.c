@@ -7,6 +7,7 @@
 
 #include "dispatch/compile.h"
 #include "dispatch/count.h"
+#include "dispatch/mapped.h"
 #include "dispatch/publish.h"
 #include "dispatch/retire.h"
 #include "dispatch/section.h"
@@ -74,6 +75,7 @@ void mpl_data_plane_destroy(struct mpl_data_plane *dp)
 		free((void *)dp->published->view_of);
 	mpl_snapshot_drop((struct mpl_snapshot *)dp->published);
 	mpl_count_destroy(dp);
+	mpl_mapped_destroy(dp);
 	free(dp->readers);
 	mpl_rcu_free(dp->rcu);
 	mpl_arena_destroy(&dp->nodes);

@@ -20,6 +20,8 @@
 #define MPL_COUNT_CHUNKS 64
 #define MPL_COUNT_CHUNK 1024
 
+struct mpl_device;
+struct mpl_mapped;
 struct mpl_retired;
 struct mpl_reader_state;
 
@@ -60,6 +62,8 @@ struct mpl_data_plane {
 	uint64_t retired_peak;
 	uint64_t retired_total;
 
+	struct mpl_device *lingering; /* dispatch/mapped.h */
+
 	/* Readers. */
 	struct mpl_rcu *rcu;
 	pthread_mutex_t readers_mutex;
@@ -70,6 +74,7 @@ struct mpl_data_plane {
 	uint32_t readers_live;
 	struct mpl_reader_stats gone; /* sums of readers that left */
 	uint64_t *gone_counts[MPL_COUNT_CHUNKS];
+	struct mpl_mapped *gone_mapped[MPL_COUNT_CHUNKS];
 	struct mpl_indexes numbers_free; /* of devices: dispatch/count.h */
 	uint32_t numbers_used;
 	uint64_t iommus_made;

@@ -37,11 +37,20 @@ struct mpl_device {
 	/* Called when the last reference goes. */
 	void (*unreferenced)(struct mpl_device *device);
 
+	bool ever_mapped;	 /* dispatch/mapped.h */
+	uint64_t mapped_before;	 /* by earlier devices of that number */
+
 	/* On lines of their own: written while others read the above. */
 	uint32_t refs __attribute__((aligned(64)));
 	struct mpl_reader_state *owner; /* of the lock; NULL: free */
 	uint32_t waiters;
 	uint32_t pins; /* sections, and accesses that are suspended */
+	uint64_t made; /* mappings by those who have no counter */
+	uint64_t ended;
+
+	/* Control side: a pin that waits for mappings to end. */
+	struct mpl_device *next_lingering;
+	bool lingers;
 };
 
 /* Fill in from `ops` (may be NULL).  -EINVAL: sizes that cannot be. */

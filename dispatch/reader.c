@@ -8,6 +8,7 @@
 
 #include "dispatch/count.h"
 #include "dispatch/iommu.h"
+#include "dispatch/mapped.h"
 
 _Static_assert(offsetof(struct mpl_reader_state, pub) == 0,
 	       "mpl_reader_state() casts");
@@ -114,6 +115,7 @@ int mpl_reader_unregister(struct mpl_reader *pub)
 	mpl_rcu_unregister(dp->rcu, reader->id);
 	add_stats(&dp->gone, reader);
 	mpl_count_leave(reader);
+	mpl_mapped_leave(reader);
 	dp->readers[reader->id].reader = NULL;
 	__atomic_store_n(&dp->readers[reader->id].thread, 0, __ATOMIC_RELAXED);
 	dp->readers_live--;

@@ -10,6 +10,7 @@
 #include "dispatch/pending.h"
 
 struct mpl_iotlb;
+struct mpl_mapped;
 
 /* A device callback that is running: on the stack of whoever runs it. */
 struct mpl_frame {
@@ -38,6 +39,7 @@ struct mpl_reader_state {
 	struct mpl_attrs attrs;	 /* of calls that have none */
 	struct mpl_reader_stats stats;
 	uint64_t *counts[MPL_COUNT_CHUNKS]; /* dispatch/count.h */
+	struct mpl_mapped *mapped[MPL_COUNT_CHUNKS]; /* dispatch/mapped.h */
 	struct mpl_pending pending;
 
 	/* Under dp->waits.mutex. */

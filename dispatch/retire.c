@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dispatch/mapped.h"
 #include "dispatch/reader.h"
 #include "dispatch/section.h"
 
@@ -114,6 +115,7 @@ uint64_t mpl_retire_poll(struct mpl_data_plane *dp)
 		dp->retired_bytes -= batch->bytes;
 		free_batch(dp, batch);
 	}
+	mpl_mapped_poll(dp);
 	if (dp->retired_first)
 		check_stall(dp, dp->retired_first);
 	return dp->retired_bytes;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "dispatch/section.h"
 
+#include "dispatch/mapped.h"
+
 _Static_assert(sizeof(struct mpl_section) == 64, "a section is a cache line");
 
 void mpl_section_init_unassigned(struct mpl_data_plane *dp)
@@ -37,5 +39,5 @@ void mpl_section_free(struct mpl_data_plane *dp, uint32_t index)
 
 	mpl_arena_free(&dp->sections, index);
 	mpl_doorbells_unref(doorbells);
-	mpl_device_unpin(device);
+	mpl_mapped_unpin(dp, device);
 }

@@ -30,6 +30,7 @@ static int take_slot(struct mpl_plane *plane, struct mpl_space *space)
 
 static void space_free(struct mpl_space *space)
 {
+	mpl_bounce_destroy(&space->bounce);
 	mpl_region_unref(space->root);
 	free(space->name);
 	free(space);
@@ -76,6 +77,7 @@ int mpl_address_space_new(struct mpl_plane *plane, const char *name,
 	space = calloc(1, sizeof(*space));
 	if (!space)
 		return -ENOMEM;
+	mpl_bounce_init(&space->bounce);
 	mpl_list_init(&space->listeners);
 	mpl_list_init(&space->dirty);
 	mpl_list_init(&space->copies);
@@ -97,6 +99,8 @@ static int free_locked(struct mpl_plane *plane, void *arg)
 	struct mpl_space *space = arg;
 	int err;
 
+	if (mpl_map_bounced(&space->pub))
+		return -EBUSY;
 	/* Listeners first hear that all ranges go, as for any change. */
 	space->ending = true;
 	err = commit_space(plane, space);

@@ -13,6 +13,7 @@
 
 #include <memplane/space.h>
 
+#include "dispatch/bounce.h"
 #include "lib/flat_view.h"
 
 struct mpl_commit;
@@ -30,7 +31,10 @@ struct mpl_chain {
 };
 
 struct mpl_space {
-	struct mpl_address_space pub; /* first */
+	union { /* first */
+		struct mpl_address_space pub;
+		struct mpl_bounce bounce;
+	};
 	struct mpl_plane *plane;
 	char *name;
 	struct mpl_region *root;

@@ -20,6 +20,7 @@
 #include "memplane/access.h"   /* reads and writes */
 #include "memplane/dirty.h"    /* which pages were written */
 #include "memplane/iommu.h"    /* regions that translate */
+#include "memplane/dma.h"      /* guest memory that is held */
 #include "memplane/stats.h"    /* counting all that */
 #include "memplane/kvm.h"      /* the kernel's mirror of the map */
 #include "memplane/vcpu.h"     /* KVM_RUN, exits, parking */

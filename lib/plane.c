@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "dispatch/mapped.h"
 #include "dispatch/publish.h"
 #include "dispatch/reader.h"
 #include "dispatch/retire.h"
@@ -308,11 +309,30 @@ static void free_regions(struct mpl_plane *plane)
 	}
 }
 
+/* Is memory of a region, or a bounce buffer of a space, mapped? */
+static bool is_mapped(struct mpl_plane *plane)
+{
+	struct mpl_link *link;
+	bool mapped = false;
+
+	for (uint32_t slot = 0; slot < plane->slots; slot++)
+		if (plane->spaces[slot])
+			mapped |= mpl_map_bounced(&plane->spaces[slot]->pub) >
+				  0;
+	pthread_mutex_lock(&plane->regions_mutex);
+	MPL_LIST_EACH(link, &plane->regions)
+		mapped |= !mpl_mapped_none(
+			&plane->data,
+			&MPL_OF(link, struct mpl_region, link)->device);
+	pthread_mutex_unlock(&plane->regions_mutex);
+	return mapped;
+}
+
 int mpl_plane_free(struct mpl_plane *plane)
 {
 	if (!plane)
 		return 0;
-	if (plane->data.readers_live > plane->spares)
+	if (plane->data.readers_live > plane->spares || is_mapped(plane))
 		return -EBUSY;
 	mpl_control_end(plane);
 	mpl_control_lock(plane);
@@ -321,8 +341,9 @@ int mpl_plane_free(struct mpl_plane *plane)
 		if (plane->spaces[slot])
 			mpl_space_destroy(plane->spaces[slot]);
 	free_views(plane);
-	while (plane->data.retired_first)
+	do
 		mpl_retire_poll(&plane->data);
+	while (plane->data.retired_first);
 	free_regions(plane);
 	mpl_control_unlock(plane, true);
 	mpl_data_plane_destroy(&plane->data);

@@ -15,6 +15,11 @@
  * it leads to may be another iommu; a chain of more than MPL_IOMMU_CHAIN is
  * an access error.
  *
+ * A callback may wait (for the region's lock, or in what it accesses); to the
+ * reader that is an access to a device (reader.h): pointers that it had are not
+ * valid after it.  Several pointers at a time come from a burst, from
+ * mpl_translate_sg(), or are mappings.
+ *
  * Each reader keeps translations in a cache of its own (its IOTLB), so that
  * a hit stores nothing that others see.  Changing the page tables is
  *
@@ -128,7 +133,7 @@ int mpl_iommu_invalidate(struct mpl_region *region, uint64_t iova,
 
 /*
  * The same, and wait until no access, no pointer and no mapping (dma.h) that
- * was translated before is left in the range: the pages that it led to are
+ * was translated before is left in the range: the memory that it led to is
  * then touched by nobody on its account.  Windows are not waited for: their
  * owner asks before each use.
  *

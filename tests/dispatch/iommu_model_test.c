@@ -282,6 +282,51 @@ static void check_sg(uint64_t iova, size_t len, unsigned int max)
 				     &ignored, &single), 0);
 }
 
+/* A mapping: memory itself, or a copy that comes and goes. */
+static void check_map(uint64_t iova, size_t len, uint32_t intent,
+		      uint64_t *seed)
+{
+	const struct mpl_attrs attrs = { .requester_id = 7 };
+	struct bed *bed = world.bed;
+	struct mpl_mapping mapping;
+	size_t at = 0, mapped = len, written = 0, n;
+	mpl_result_t result = byte_at(iova, intent, &at);
+	bool bounces = !result && is_io(at);
+	uint8_t *host;
+	int err = mpl_map(bed->reader, &world.bus.pub, iova, attrs,
+			  (enum mpl_intent)intent, &mapped, &mapping);
+
+	assert_int_equal(err, result & MPL_DEVICE_ERROR ? -EIO :
+			      result & MPL_ACCESS_ERROR ? -EACCES :
+			      result			 ? -EFAULT : 0);
+	if (err)
+		return;
+	assert_true(mapped >= 1 && mapped <= len);
+	host = mapping.host;
+	assert_int_equal(mpl_map_bounced(&world.bus.pub),
+			 bounces ? mapped : 0);
+	for (n = 0; n < mapped; n++) {
+		size_t here = 0;
+
+		assert_int_equal(byte_at(iova + n, intent, &here), MPL_OK);
+		assert_int_equal(is_io(here), bounces);
+		if (!bounces)
+			assert_ptr_equal(host + n, memory + here);
+		if (intent & MPL_FOR_READ)
+			assert_int_equal(host[n], shadow[here]);
+	}
+	if (intent & MPL_FOR_WRITE)
+		written = bed_random(seed) % (mapped + 1);
+	for (n = 0; n < written; n++) {
+		size_t here = 0;
+
+		host[n] = (uint8_t)bed_random(seed);
+		(void)byte_at(iova + n, intent, &here);
+		shadow[here] = host[n];
+	}
+	assert_int_equal(mpl_unmap(bed->reader, &mapping, written), 0);
+}
+
 static void check_one(uint64_t *seed)
 {
 	uint64_t iova = bed_random(seed) % ((PAGES - 4) * PAGE);
@@ -290,7 +335,7 @@ static void check_one(uint64_t *seed)
 	unsigned int size = 1u << bed_random(seed) % 4;
 	uint64_t value = bed_random(seed);
 
-	switch (bed_random(seed) % 8) {
+	switch (bed_random(seed) % 9) {
 	case 0:
 		random_page(seed);
 		break;
@@ -316,6 +361,9 @@ static void check_one(uint64_t *seed)
 		break;
 	case 7:
 		check_sg(iova, len, 1 + (unsigned int)(value % 8));
+		break;
+	case 8:
+		check_map(iova, len, 1 + (uint32_t)(value % 3), seed);
 		break;
 	}
 }

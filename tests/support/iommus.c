@@ -87,6 +87,8 @@ int iommus_setup(void **state)
 	bed = *state;
 	memset(&world, 0, sizeof(world));
 	world.bed = bed;
+	mpl_bounce_init(&world.bus);
+	world.bus.pub = bed->as[BUS];
 	for (unsigned int i = 0; i < PAGES; i++)
 		world.table[0][i].result = world.table[1][i].result =
 			MPL_DECODE_ERROR;
@@ -106,6 +108,8 @@ int iommus_teardown(void **state)
 {
 	struct bed *bed = *state;
 
+	assert_int_equal(mpl_map_bounced(&world.bus.pub), 0);
+	mpl_bounce_destroy(&world.bus);
 	bed_free(bed);
 	mpl_iommu_free(world.iommu[0]);
 	mpl_iommu_free(world.iommu[1]);

@@ -6,6 +6,7 @@
 #ifndef TESTS_SUPPORT_IOMMUS_H
 #define TESTS_SUPPORT_IOMMUS_H
 
+#include "dispatch/bounce.h"
 #include "dispatch/iommu.h"
 #include "tests/support/bed.h"
 
@@ -36,6 +37,7 @@ struct world {
 	unsigned int asked;	 /* calls of translate */
 	struct mpl_attrs attrs;	 /* of the last one */
 	struct mpl_reader *pause; /* each call waits, so to speak */
+	struct mpl_bounce bus; /* BUS, to map in */
 	/* Does something else in each call. */
 	void (*during)(struct world *world);
 };
