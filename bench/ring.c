@@ -124,10 +124,12 @@ static inline void *translate(struct mpl_reader *reader,
 static void lookup_turn(struct mpl_reader *reader, const struct ring *ring,
 			const uint64_t *gpa)
 {
+	const struct mpl_address_space *as = ring->world->as;
+
 	for (size_t i = 0; i < QUIESCENT_EVERY; i++) {
 		uint64_t len = BUFFER_BYTES;
 
-		peer_use(translate(reader, ring->world->as, gpa[i], &len));
+		peer_use(translate(reader, as, gpa[i], &len));
 		bench_use(len);
 	}
 }
@@ -135,11 +137,13 @@ static void lookup_turn(struct mpl_reader *reader, const struct ring *ring,
 static void translate_turn(struct mpl_reader *reader, const struct ring *ring,
 			   const uint64_t *gpa)
 {
+	const struct mpl_address_space *as = ring->world->as;
+
 	for (size_t i = 0; i < QUIESCENT_EVERY; i++) {
 		size_t len;
 		void *host;
 
-		bench_use(mpl_translate(reader, ring->world->as, gpa[i],
+		bench_use(mpl_translate(reader, as, gpa[i],
 					BUFFER_BYTES, MPL_FOR_READ, &host,
 					&len));
 		peer_use(host);

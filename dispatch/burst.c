@@ -2,95 +2,107 @@
 /*
  * Bursts: many addresses against one snapshot.
  *
- * From one address of a ring to the next the section is mostly the same, or a
- * walk is needed.
- * Eight addresses side by side in AVX-512 were tried and measured slower
- * (docs/decisions/0016).
+ * Buffers of a ring are mostly in one run of memory: eight addresses at a
+ * time are translated without a branch, and it is looked only once whether
+ * all of them were in the run.  From the first that was not, each is done by
+ * itself.
+ *
+ * The vectors are two words wide, which every x86-64 has: no choice is to be
+ * made at run time (docs/decisions/0091).
  */
 #include <memplane/access.h>
 
 #include "dispatch/fast.h"
 #include "dispatch/iommu.h"
 
-/* What a burst looks up in, and the section to guess. */
+typedef uint64_t pair __attribute__((vector_size(16)));
+
+enum { STRIDE = 8 };
+
+static inline pair load(const uint64_t *from)
+{
+	pair out;
+
+	memcpy(&out, from, sizeof(out));
+	return out;
+}
+
+/*
+ * Translate STRIDE addresses by a run of at most 2^63 bytes.  False: not all
+ * lie there, and what was stored means nothing.
+ */
+static inline bool translate_stride(struct mpl_run run, const uint64_t *gpa,
+				    void **host)
+{
+	const pair start = { run.start, run.start };
+	const pair last = { run.size - 1, run.size - 1 };
+	const pair base = { run.base, run.base };
+	pair outside = { 0, 0 };
+
+	for (unsigned int i = 0; i < STRIDE; i += 2) {
+		pair address = load(gpa + i);
+		pair at = address - start;
+		pair to = address + base;
+
+		/* The topmost bit of one of them, if at > last. */
+		outside |= at | (last - at);
+		memcpy(host + i, &to, sizeof(to));
+	}
+	return !((outside[0] | outside[1]) >> 63);
+}
+
+/* The same for what is left at the end. */
+static bool translate_rest(struct mpl_run run, const uint64_t *gpa,
+			   unsigned int count, void **host)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		if (gpa[i] - run.start >= run.size)
+			return false;
+		host[i] = (void *)(run.base + gpa[i]);
+	}
+	return true;
+}
+
+static bool translate_run(struct mpl_run run, const uint64_t *gpa,
+			  unsigned int count, void **host)
+{
+	/* Empty ones become the greatest. */
+	if (run.size - 1 >= UINT64_C(1) << 63)
+		return false;
+	return count == STRIDE ? translate_stride(run, gpa, host) :
+				 translate_rest(run, gpa, count, host);
+}
+
+/* A burst for buffers of one length. */
 struct burst {
 	struct mpl_reader *reader;
-	const struct mpl_snapshot *snapshot;
-	const struct mpl_address_space *as;
-	uint32_t root;
-	const struct mpl_section *guess;
+	uint32_t intent;
+	size_t len;
+	uint64_t pauses; /* of the reader, when it began */
+	/* Where all of the last addresses were, as far as one can tell. */
+	const struct mpl_section *section;
+	struct mpl_run run;
+	unsigned int found;
 };
 
-static inline struct burst begin(struct mpl_reader *reader,
-				 const struct mpl_address_space *as)
+/* For `len` bytes fewer addresses are good than there are in the run. */
+static inline struct mpl_run shorten(struct mpl_run run, size_t len)
 {
-	const struct mpl_snapshot *snapshot = mpl_reader_snapshot(reader);
-	bool good = reader->last_generation == snapshot->generation &&
-		    reader->last_as == as;
-
-	return (struct burst){
-		.reader = reader,
-		.snapshot = snapshot,
-		.as = as,
-		.root = mpl_root_of(snapshot, as)->entry,
-		.guess = good ? reader->last : reader->sections,
-	};
-}
-
-/* Keep the guess as the reader's last section. */
-static inline void end(const struct burst *burst)
-{
-	struct mpl_reader *reader = burst->reader;
-
-	if (burst->guess == reader->sections)
-		return;
-	reader->last_generation = burst->snapshot->generation;
-	reader->last_as = burst->as;
-	reader->last = burst->guess;
-}
-
-/* The section of an address; it is the next guess. */
-static inline void walk(struct burst *burst, uint64_t gpa)
-{
-	const struct mpl_reader *reader = burst->reader;
-
-	burst->guess = mpl_section_checked(
-		reader, mpl_walk(reader, burst->root, gpa), gpa);
-}
-
-/* Where translation is an addition: addresses start .. start + count - 1. */
-struct run {
-	uint64_t start;
-	uint64_t count; /* 0: nowhere */
-	uintptr_t base; /* host address of guest address 0 */
-};
-
-static inline struct run run_of(const struct mpl_section *section, size_t len,
-				uint32_t intent)
-{
-	bool good =
-		(section->flags & intent) == intent && len - 1 <= section->span;
-
-	return (struct run){
-		.start = section->start,
-		/* Memory is never all of 2^64 bytes: no overflow. */
-		.count = good ? section->span - (len - 1) + 1 : 0,
-		.base = (uintptr_t)section->host - section->start,
-	};
+	run.size = len - 1 < run.size ? run.size - (len - 1) : 0;
+	return run;
 }
 
 /* Memory that is logged: a pointer to write goes into the reader's notes. */
-static inline void *logged(const struct burst *burst, uint64_t gpa, size_t len,
-			   uint32_t intent)
+static void *logged(const struct burst *burst,
+		    const struct mpl_section *section, uint64_t gpa)
 {
-	const struct mpl_section *section = burst->guess;
-
 	if (!(section->flags & MPL_SECTION_LOGGED) ||
-	    (mpl_section_rights(section) & intent) != intent ||
-	    !mpl_section_holds(section, gpa, len))
+	    !mpl_section_covers(section, gpa) ||
+	    (mpl_section_rights(section) & burst->intent) != burst->intent ||
+	    !mpl_section_holds(section, gpa, burst->len))
 		return NULL;
 	return mpl_reader_note_write(mpl_reader_state(burst->reader), section,
-				     gpa, len) ?
+				     gpa, burst->len) ?
 		       mpl_section_host(section, gpa) :
 		       NULL;
 }
@@ -99,16 +111,14 @@ static inline void *logged(const struct burst *burst, uint64_t gpa, size_t len,
 #define REFUSED ((void *)-1)
 
 /* Host address of `len` bytes that lie behind an iommu, or REFUSED. */
-static void *through(struct mpl_reader *pub,
-		     const struct mpl_address_space *as, uint64_t gpa,
-		     size_t len, enum mpl_intent intent)
+static void *through(const struct burst *burst, uint64_t gpa)
 {
-	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	struct mpl_reader_state *reader = mpl_reader_state(burst->reader);
 	const struct mpl_asked asked = {
-		.as = as,
+		.as = burst->reader->translated.as,
 		.gpa = gpa,
-		.len = len ? len : 1,
-		.intent = intent,
+		.len = burst->len ? burst->len : 1,
+		.intent = (enum mpl_intent)burst->intent,
 		.attrs = reader->attrs,
 	};
 	struct mpl_reach reach;
@@ -120,48 +130,97 @@ static void *through(struct mpl_reader *pub,
 	return mpl_section_host(reach.section, reach.gpa);
 }
 
+/*
+ * Not simply memory: its host address, NULL or REFUSED.  Behind an iommu this
+ * may wait, and then nothing that the burst has is good any more.
+ */
+static __attribute__((noinline)) void *
+not_simple(const struct burst *burst, const struct mpl_section *section,
+	   uint64_t gpa, bool was_refused)
+{
+	if (!(section->flags & MPL_SECTION_IOMMU) ||
+	    !mpl_section_covers(section, gpa))
+		return logged(burst, section, gpa);
+	return was_refused ? REFUSED : through(burst, gpa);
+}
+
+/*
+ * One by one, with a walk for each.  How many are done: fewer than `count` if
+ * it had to wait after the last of them.
+ */
+static unsigned int translate_each(struct burst *burst, const uint64_t *gpa,
+				   unsigned int count, unsigned int tried,
+				   void **host)
+{
+	const struct mpl_reader_state *state = mpl_reader_state(burst->reader);
+	const struct mpl_section *section = NULL, *first = NULL;
+	uint32_t entry = burst->reader->translated.entry;
+	struct mpl_run run;
+
+	for (unsigned int i = 0; i < count; i++) {
+		section = mpl_walk(burst->reader, entry, gpa[i]);
+		run = shorten(mpl_run_of(section, burst->intent), burst->len);
+		if (!i)
+			first = section;
+		if (__builtin_expect(gpa[i] - run.start < run.size, 1)) {
+			host[i] = (void *)(run.base + gpa[i]);
+			burst->found++;
+			continue;
+		}
+		host[i] = not_simple(burst, section, gpa[i],
+				     i < tried && host[i] == REFUSED);
+		if (state->pauses != burst->pauses)
+			return i + 1;
+		burst->found += host[i] && host[i] != REFUSED;
+	}
+	/* Worth a try the next time, or never again. */
+	if (section != first)
+		run.size = 0;
+	burst->section = section;
+	burst->run = run;
+	return count;
+}
+
+/* One attempt.  *tried: so many addresses have been asked for before. */
 static unsigned int translate(struct mpl_reader *reader,
 			      const struct mpl_address_space *as,
 			      const uint64_t *gpa, unsigned int count,
 			      size_t len, enum mpl_intent intent, void **host,
 			      unsigned int *tried)
 {
-	const struct mpl_reader_state *state = mpl_reader_state(reader);
-	uint64_t pauses = state->pauses;
-	struct burst burst = begin(reader, as);
-	struct run run = run_of(burst.guess, len, intent);
-	unsigned int found = 0;
+	struct mpl_run *kept = &reader->run[intent % MPL_RUNS];
+	struct burst burst = {
+		.reader = reader,
+		.intent = (uint32_t)intent,
+		.len = len,
+		.pauses = mpl_reader_state(reader)->pauses,
+	};
+	unsigned int part, did;
 
-	for (unsigned int i = 0; i < count; i++) {
-		if (gpa[i] - run.start >= run.count) {
-			walk(&burst, gpa[i]);
-			run = run_of(burst.guess, len, intent);
-			if (gpa[i] - run.start >= run.count) {
-				if (!(burst.guess->flags &
-				      MPL_SECTION_IOMMU)) {
-					host[i] = logged(&burst, gpa[i], len,
-							 intent);
-					found += host[i] != NULL;
-					continue;
-				}
-				if (i < *tried && host[i] == REFUSED)
-					continue;
-				host[i] = through(reader, as, gpa[i], len,
-						  intent);
-				found += host[i] != REFUSED;
-				if (state->pauses == pauses)
-					continue;
-				/* It has waited: nothing is good any more. */
-				if (i >= *tried)
-					*tried = i + 1;
-				return 0;
-			}
+	mpl_translate_begin(reader, as);
+	burst.run = shorten(*kept, len);
+	for (unsigned int done = 0; done < count; done += part) {
+		part = count - done < STRIDE ? count - done : STRIDE;
+		/* Strides would write over what was refused. */
+		if (done >= *tried &&
+		    translate_run(burst.run, gpa + done, part, host + done)) {
+			burst.found += part;
+			continue;
 		}
-		host[i] = (void *)(run.base + gpa[i]);
-		found++;
+		did = translate_each(&burst, gpa + done, part,
+				     *tried > done ? *tried - done : 0,
+				     host + done);
+		if (mpl_reader_state(reader)->pauses != burst.pauses) {
+			if (done + did > *tried)
+				*tried = done + did;
+			return 0;
+		}
 	}
-	end(&burst);
-	return found;
+	if (burst.section && burst.run.size) {
+		reader->translated.seen = burst.section;
+		*kept = mpl_run_of(burst.section, (uint32_t)intent);
+	}
+	return burst.found;
 }
 
 unsigned int mpl_translate_burst(struct mpl_reader *pub,
@@ -189,19 +248,60 @@ unsigned int mpl_translate_burst(struct mpl_reader *pub,
 	return found;
 }
 
-/* Any addresses, registers among them: the slots are worth a look. */
+/* An address that no slot has; *guess is the section before it, or NULL. */
+static __attribute__((noinline)) const struct mpl_section *
+look_further(struct mpl_reader *reader, const struct mpl_section **guess,
+	     uint64_t gpa)
+{
+	const struct mpl_section *section = *guess;
+
+	if (!section || !mpl_section_covers(section, gpa)) {
+		mpl_count_walk(reader);
+		section = mpl_section_checked(
+			reader, mpl_walk(reader, reader->looked.entry, gpa),
+			gpa);
+		/* Neither a guess nor to be kept. */
+		*guess = section == reader->sections ? NULL : section;
+	}
+	if (*guess)
+		mpl_slot_put(reader, gpa, section);
+	return section;
+}
+
+/*
+ * Any addresses, registers among them.  These change from one to the next,
+ * and mostly are in the slots: so the slots come first, where which way it
+ * goes can be foretold, and then the section of the address before.
+ */
 void mpl_lookup_burst(struct mpl_reader *reader,
 		      const struct mpl_address_space *as, const uint64_t *gpa,
 		      unsigned int count, const struct mpl_section **section)
 {
-	struct burst burst = begin(reader, as);
-	const struct mpl_section *guess = burst.guess;
+	const struct mpl_section *guess = NULL;
+	uint64_t missed = 0;
+	uint64_t stamp;
 
-	for (unsigned int i = 0; i < count; i++) {
-		if (guess == reader->sections ||
-		    !mpl_section_covers(guess, gpa[i]))
-			guess = mpl_lookup_slot(reader, burst.snapshot, as,
-						gpa[i]);
-		section[i] = guess;
+	if (!mpl_view_is_current(reader, &reader->looked, as)) {
+		mpl_view_renew(reader, &reader->looked, as);
+		reader->last_size = 0;
 	}
+	stamp = reader->looked.stamp;
+#pragma GCC unroll 4
+	for (size_t i = 0; i < count; i++) {
+		const struct mpl_cache_slot *slot =
+			mpl_slot_of(reader, gpa[i]);
+
+		if (__builtin_expect(
+			    slot->gpa == gpa[i] && slot->stamp == stamp, 1)) {
+			section[i] = slot->section;
+		} else {
+			section[i] = look_further(reader, &guess, gpa[i]);
+			missed++;
+		}
+	}
+	if (missed == count)
+		return;
+	reader->looked.credit = MPL_CACHE_PATIENCE;
+	__atomic_store_n(&reader->hits, reader->hits + count - missed,
+			 __ATOMIC_RELAXED);
 }

@@ -85,6 +85,31 @@ static inline bool mpl_section_direct(const struct mpl_section *section,
 	return (section->flags & (flag | MPL_SECTION_EXACT)) == flag;
 }
 
+/* The run that a section is for an intent. */
+static inline struct mpl_run mpl_run_of(const struct mpl_section *section,
+					uint32_t intent)
+{
+	bool good = (section->flags & intent) == intent;
+
+	return (struct mpl_run){
+		.start = section->start,
+		/* Memory is never all of 2^64 bytes: no overflow. */
+		.size = good ? section->span + 1 : 0,
+		.base = (uintptr_t)section->host - section->start,
+	};
+}
+
+/* Begin a translation: what the reader kept of another view is no good. */
+static inline void mpl_translate_begin(struct mpl_reader *reader,
+				       const struct mpl_address_space *as)
+{
+	if (mpl_view_is_current(reader, &reader->translated, as))
+		return;
+	mpl_view_renew(reader, &reader->translated, as);
+	for (unsigned int i = 0; i < MPL_RUNS; i++)
+		reader->run[i].size = 0;
+}
+
 static inline bool mpl_io_is_simple(const struct mpl_section *section,
 				    uint64_t gpa, uint64_t len)
 {

@@ -6,12 +6,16 @@ _Static_assert(sizeof(struct mpl_root) == 16, "layout");
 _Static_assert(offsetof(struct mpl_snapshot, root) == 24, "layout");
 _Static_assert(offsetof(struct mpl_section, host) == 16, "layout");
 _Static_assert(offsetof(struct mpl_section, flags) == 56, "layout");
-_Static_assert(offsetof(struct mpl_reader, last_as) == 48, "layout");
+_Static_assert(offsetof(struct mpl_reader, looked) == 64, "layout");
+_Static_assert(offsetof(struct mpl_reader, translated) == 128, "layout");
+_Static_assert(offsetof(struct mpl_reader, cache) == 320, "layout");
 _Static_assert(1 << MPL_NODE_BITS == MPL_NODE_ENTRIES, "layout");
 _Static_assert(MPL_ENTRY_BITS + MPL_INDEX_BITS == 32, "an entry is 32 bits");
 _Static_assert(MPL_ENTRY_BITS == MPL_NODE_BITS,
 	       "mpl_entry_below() puts index and slot side by side");
-_Static_assert(MPL_CACHE_SLOTS == 1 << (64 - 58), "mpl_cache_index()");
+_Static_assert(MPL_CACHE_SLOTS == 1 << (64 - 58) &&
+		       sizeof(struct mpl_cache_slot) == 1 << (58 - 53),
+	       "mpl_cache_offset()");
 _Static_assert(sizeof(struct mpl_section) == 1 << MPL_ENTRY_BITS,
 	       "mpl_walk() takes the index for an offset");
 

@@ -259,10 +259,12 @@ void mpl_reader_drop_caches(struct mpl_reader *reader)
 	const struct mpl_cache_slot none = { .stamp = UINT64_MAX };
 
 	/* Nor has any snapshot this generation. */
-	reader->last_generation = UINT64_MAX;
-	reader->last = NULL;
+	reader->looked.generation = UINT64_MAX;
+	reader->translated.generation = UINT64_MAX;
 	for (size_t i = 0; i < MPL_CACHE_SLOTS; i++)
 		reader->cache[i] = none;
+	for (size_t i = 0; i < MPL_EXTENTS; i++)
+		reader->extent[i] = (struct mpl_extent){ .stamp = UINT64_MAX };
 	if (iotlb)
 		memset(iotlb, 0, sizeof(*iotlb));
 }

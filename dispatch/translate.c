@@ -38,11 +38,12 @@ static struct mpl_translated through(struct mpl_reader_state *reader,
 	};
 }
 
-struct mpl_translated mpl_translate_slow(struct mpl_reader *pub,
-					 const struct mpl_section *section,
-					 const struct mpl_address_space *as,
-					 uint64_t gpa, size_t len,
-					 enum mpl_intent intent)
+/* What is not simply memory for this intent. */
+static struct mpl_translated not_simple(struct mpl_reader *pub,
+					const struct mpl_section *section,
+					const struct mpl_address_space *as,
+					uint64_t gpa, size_t len,
+					enum mpl_intent intent)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 
@@ -58,6 +59,60 @@ struct mpl_translated mpl_translate_slow(struct mpl_reader *pub,
 	return (struct mpl_translated){
 		.host = mpl_section_host(section, gpa),
 		.packed = len,
+	};
+}
+
+/* Given up, slots should not hit by chance, but be foretold not to. */
+static void give_up(struct mpl_reader *reader)
+{
+	for (size_t i = 0; i < MPL_EXTENTS; i++)
+		reader->extent[i].stamp = UINT64_MAX;
+}
+
+/* Keep the run of a section in a slot while that helps. */
+static void fill(struct mpl_reader *reader, uint64_t gpa,
+		 const struct mpl_section *section, struct mpl_run run)
+{
+	struct mpl_reader_view *view = &reader->translated;
+
+	if (!mpl_credit_left(reader, view))
+		return;
+	*mpl_extent_of(reader, gpa) = (struct mpl_extent){
+		.stamp = view->stamp,
+		.run = run,
+		.flags = section->flags,
+	};
+	if (view->credit && !--view->credit)
+		give_up(reader);
+}
+
+struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
+					 const struct mpl_address_space *as,
+					 uint64_t gpa, size_t len,
+					 enum mpl_intent intent)
+{
+	const struct mpl_section *section;
+	uint64_t rest, again;
+	struct mpl_run run;
+
+	mpl_translate_begin(reader, as);
+	section = mpl_section_checked(
+		reader, mpl_walk(reader, reader->translated.entry, gpa), gpa);
+	run = mpl_run_of(section, (uint32_t)intent);
+	if (__builtin_expect(!run.size, 0)) {
+		mpl_count_walk(reader);
+		return not_simple(reader, section, as, gpa, len, intent);
+	}
+	fill(reader, gpa, section, run);
+	mpl_count_walk(reader);
+	rest = run.size - (gpa - run.start);
+	again = reader->translated.seen == section;
+	reader->translated.seen = section;
+	run.size &= -again;
+	reader->run[intent % MPL_RUNS] = run;
+	return (struct mpl_translated){
+		.host = (void *)(run.base + gpa),
+		.packed = len <= rest ? len : rest,
 	};
 }
 

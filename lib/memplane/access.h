@@ -72,9 +72,30 @@ enum mpl_intent {
 	MPL_FOR_BOTH = MPL_SECTION_READ | MPL_SECTION_WRITE,
 };
 
+static inline struct mpl_extent *mpl_extent_of(struct mpl_reader *reader,
+					       uint64_t gpa)
+{
+	return &reader->extent[gpa >> MPL_EXTENT_SHIFT & (MPL_EXTENTS - 1)];
+}
+
+/* The run that a slot has for the address and the intent, or NULL. */
+static inline const struct mpl_run *
+mpl_extent_get(struct mpl_reader *reader, uint64_t gpa, uint32_t intent)
+{
+	const struct mpl_extent *extent = mpl_extent_of(reader, gpa);
+
+	if (extent->stamp != reader->translated.stamp ||
+	    gpa - extent->run.start >= extent->run.size ||
+	    (extent->flags & intent) != intent)
+		return NULL;
+	reader->translated.credit = MPL_EXTENT_PATIENCE;
+	return &extent->run;
+}
+
 /*
- * What mpl_translate() does not do inline: logged memory, iommus, refusals.  By
- * value and without branches, so that it costs the inline part nothing.
+ * What mpl_translate() does not do inline: walks, logged memory, iommus,
+ * refusals.  By value and without branches, so that it costs the inline part
+ * nothing.
  */
 struct mpl_translated {
 	void *host;
@@ -82,10 +103,18 @@ struct mpl_translated {
 };
 #define MPL_RESULT_SHIFT 60
 struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
-					 const struct mpl_section *section,
 					 const struct mpl_address_space *as,
 					 uint64_t gpa, size_t len,
 					 enum mpl_intent intent);
+
+static inline mpl_result_t mpl_translate_rest(struct mpl_translated slow,
+					      void **host, size_t *contiguous)
+{
+	*host = slow.host;
+	*contiguous = (size_t)(slow.packed &
+			       ((UINT64_C(1) << MPL_RESULT_SHIFT) - 1));
+	return (mpl_result_t)(slow.packed >> MPL_RESULT_SHIFT);
+}
 
 /*
  * Host address of guest memory: *host and how many bytes from there are
@@ -105,23 +134,20 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
 	      uint64_t gpa, size_t len, enum mpl_intent intent, void **host,
 	      size_t *contiguous)
 {
-	const struct mpl_section *section = mpl_lookup(reader, as, gpa);
-	uint64_t at = gpa - section->start;
-	uint64_t rest = section->span - at;
+	const struct mpl_run *run = &reader->run[intent % MPL_RUNS];
+	uint64_t at = gpa - run->start;
 
-	if (__builtin_expect((section->flags & intent) != (uint32_t)intent,
-			     0)) {
-		struct mpl_translated slow =
-			mpl_translate_slow(reader, section, as, gpa, len,
-					   intent);
-
-		*host = slow.host;
-		*contiguous = (size_t)(slow.packed &
-				       ((UINT64_C(1) << MPL_RESULT_SHIFT) - 1));
-		return (mpl_result_t)(slow.packed >> MPL_RESULT_SHIFT);
-	}
-	*host = section->host + at;
-	*contiguous = len <= rest ? len : rest + 1;
+	if (!mpl_view_is_current(reader, &reader->translated, as) ||
+	    (__builtin_expect(at >= run->size, 0) &&
+	     !(run = mpl_extent_get(reader, gpa, intent))))
+		return mpl_translate_rest(
+			mpl_translate_slow(reader, as, gpa, len, intent), host,
+			contiguous);
+	at = gpa - run->start;
+	/* Used twice: it is not to be computed another way. */
+	__asm__("" : "+r"(at));
+	*host = (void *)(run->base + gpa);
+	*contiguous = len <= run->size - at ? len : run->size - at;
 	return MPL_OK;
 }
 

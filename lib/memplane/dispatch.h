@@ -99,40 +99,82 @@ struct mpl_snapshot {
 #define MPL_CACHE_SLOTS 64
 
 /*
- * A section that a look-up of this reader found, good for one stamp.  `unit`
- * is the address without its lowest two bits: with it a slot that holds
- * something else is passed over without a look at that section.
+ * A section that a look-up of this reader found at `gpa`, good for one stamp.
+ * As it is good for that address only, a hit need not look at the section.
  */
 struct mpl_cache_slot {
 	uint64_t stamp;
-	uint64_t unit;
+	uint64_t gpa;
 	const struct mpl_section *section;
 	uint64_t reserved;
+};
+
+/* Memory where translation is an addition: start .. start + size - 1. */
+struct mpl_run {
+	uint64_t start;
+	uint64_t size;	/* 0: nowhere */
+	uintptr_t base; /* host address of guest address 0 */
+};
+
+/* Runs that a reader keeps, by mpl_intent; there is none for 0. */
+#define MPL_RUNS 4
+
+/* ... and by the 2 MiB around an address, with the section's flags. */
+struct mpl_extent {
+	uint64_t stamp;
+	struct mpl_run run;
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+#define MPL_EXTENTS 64
+#define MPL_EXTENT_SHIFT 21
+
+/* What a reader took from a snapshot, and of which address space. */
+struct mpl_reader_view {
+	uint64_t generation;
+	const struct mpl_address_space *as;
+	uint64_t stamp; /* of the root, as its entry */
+	uint32_t entry;
+	uint32_t credit; /* of the slots: mpl_credit_left() */
+	/* The section found last. */
+	const struct mpl_section *seen;
 };
 
 /*
  * The part of a reader that look-ups use.  Only the reader's own thread
  * touches it.
  *
- * Two caches.  The last section is good as long as nothing at all has been
- * published since: one comparison.  The slots are good as long as their view
- * has not changed, and hold small sections only: large ones are near the
- * radix's root, where the walk is as fast.
+ * Two caches of look-ups and two of translations.  The section found last,
+ * and for each intent the run, are good as long as nothing at all has been
+ * published since, and for one address space.  They are used once the same
+ * was found twice running: a look at them for nothing is a branch that nobody
+ * can foretell.  The slots are good as long as their view has not changed:
+ * small sections by the address, runs by the 2 MiB around it.  A reader
+ * whose slots do not hit stops using them: mpl_credit_left().
  */
 struct mpl_reader {
 	const struct mpl_snapshot *const *published;
+	const uint64_t *generation; /* of what is published */
 	const uint32_t *nodes; /* the arenas, where this reader sees them */
 	const struct mpl_section *sections;
 	uint64_t misses; /* look-ups that walked the radix */
-	uint64_t hits;	 /* that a slot answered; the last section's are not
+	uint64_t hits;	 /* that a slot of `cache` answered; the others' are not
 			  * counted: that would cost as much as they do */
+	uint64_t reserved[2];
 
-	uint64_t last_generation;
-	const struct mpl_address_space *last_as;
-	const struct mpl_section *last;
-	const uint64_t *generation; /* of what is published */
+	struct mpl_reader_view looked; /* by mpl_lookup() */
+	uint64_t last_start; /* of looked.seen */
+	uint64_t last_size;  /* 0: not to be used */
+	uint64_t reserved2;
+
+	struct mpl_reader_view translated; /* by mpl_translate() */
+	uint64_t reserved3[3];
+	struct mpl_run run[MPL_RUNS];
+	uint64_t reserved4[4];
 
 	struct mpl_cache_slot cache[MPL_CACHE_SLOTS];
+	struct mpl_extent extent[MPL_EXTENTS];
 };
 
 static inline bool mpl_entry_is_section(uint32_t entry)
@@ -189,13 +231,21 @@ mpl_section_checked(const struct mpl_reader *reader,
 /*
  * Which cache slot an address uses: the top six bits of a product (Knuth, The
  * Art of Computer Programming, 6.4, Fibonacci hashing).  Registers and ports
- * that a guest uses together are multiples of four, often at the same offset
+ * that a guest uses together are often multiples of four, at the same offset
  * in different pages; no few bits of the address alone tell them apart.
  */
-static inline unsigned int mpl_cache_index(uint64_t gpa)
+static inline size_t mpl_cache_offset(uint64_t gpa)
 {
-	return (unsigned int)(((gpa >> 2) * UINT64_C(0x9e3779b97f4a7c15)) >>
-			      58);
+	uint64_t product = gpa * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (product >> 53) & ((MPL_CACHE_SLOTS - 1) << 5);
+}
+
+static inline struct mpl_cache_slot *mpl_slot_of(struct mpl_reader *reader,
+						 uint64_t gpa)
+{
+	return (struct mpl_cache_slot *)((char *)reader->cache +
+					 mpl_cache_offset(gpa));
 }
 
 /*
@@ -230,42 +280,124 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 				   gpa);
 }
 
-/* Sections up to this many bytes are worth a cache slot. */
+/* Sections below this many bytes are worth a slot of `cache`. */
 #define MPL_CACHE_SPAN (UINT64_C(1) << 16)
+/* Walks without a hit between after which slots are given up ... */
+#define MPL_CACHE_PATIENCE 64
+#define MPL_EXTENT_PATIENCE 8
+/* ... and tried again for so many walks, once in so many: powers of two. */
+#define MPL_RETRY_WALKS 64
+#define MPL_RETRY_EVERY 1024
+
+/*
+ * Are slots worth filling, and a look?  Addresses that never come back would
+ * only pay for it, a quarter of a look-up and more.
+ */
+static inline bool mpl_credit_left(const struct mpl_reader *reader,
+				   const struct mpl_reader_view *view)
+{
+	return view->credit ||
+	       !(reader->misses & (MPL_RETRY_EVERY - MPL_RETRY_WALKS));
+}
+
+static inline void mpl_count_walk(struct mpl_reader *reader)
+{
+	__atomic_store_n(&reader->misses, reader->misses + 1,
+			 __ATOMIC_RELAXED);
+}
+
+/* What a slot has for the address, or NULL; counted if it has. */
+static inline const struct mpl_section *
+mpl_slot_get(struct mpl_reader *reader, uint64_t stamp, uint64_t gpa)
+{
+	const struct mpl_cache_slot *slot = mpl_slot_of(reader, gpa);
+
+	if (slot->gpa != gpa || slot->stamp != stamp)
+		return NULL;
+	reader->looked.credit = MPL_CACHE_PATIENCE;
+	__atomic_store_n(&reader->hits, reader->hits + 1, __ATOMIC_RELAXED);
+	return slot->section;
+}
+
+/* Keep a section that covers the address. */
+static inline void mpl_slot_put(struct mpl_reader *reader, uint64_t gpa,
+				const struct mpl_section *section)
+{
+	struct mpl_cache_slot *slot = mpl_slot_of(reader, gpa);
+
+	if (section->span >= MPL_CACHE_SPAN)
+		return;
+	slot->stamp = reader->looked.stamp;
+	slot->gpa = gpa;
+	slot->section = section;
+}
+
+/*
+ * Is that of what is published now?  Relaxed: an old number only means that
+ * what was good then is used once more, and that is still there: this reader
+ * has not been quiescent since.
+ */
+static inline bool mpl_view_is_current(const struct mpl_reader *reader,
+				       const struct mpl_reader_view *view,
+				       const struct mpl_address_space *as)
+{
+	uint64_t generation =
+		__atomic_load_n(reader->generation, __ATOMIC_RELAXED);
+
+	return __builtin_expect(generation == view->generation, 1) &&
+	       __builtin_expect(view->as == as, 1);
+}
+
+/* Make it so. */
+static inline void mpl_view_renew(const struct mpl_reader *reader,
+				  struct mpl_reader_view *view,
+				  const struct mpl_address_space *as)
+{
+	const struct mpl_snapshot *snapshot = mpl_reader_snapshot(reader);
+	const struct mpl_root *root = mpl_root_of(snapshot, as);
+
+	view->generation = snapshot->generation;
+	view->as = as;
+	view->stamp = root->stamp;
+	view->entry = root->entry;
+}
 
 /*
  * The look-up when the last section does not have the address, or something
  * was published since.
  */
 static inline const struct mpl_section *
-mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
-		const struct mpl_address_space *as, uint64_t gpa)
+mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_address_space *as,
+		uint64_t gpa)
 {
-	const struct mpl_root *root = mpl_root_of(snapshot, as);
-	struct mpl_cache_slot *slot = &reader->cache[mpl_cache_index(gpa)];
-	const struct mpl_section *section = slot->section;
+	struct mpl_reader_view *view = &reader->looked;
+	const struct mpl_section *section = NULL;
+	bool probe = mpl_credit_left(reader, view);
+	uint64_t again;
 
-	if (slot->stamp != root->stamp || slot->unit != gpa >> 2 ||
-	    !mpl_section_covers(section, gpa)) {
-		__atomic_store_n(&reader->misses, reader->misses + 1,
-				 __ATOMIC_RELAXED);
-		section = mpl_walk(reader, root->entry, gpa);
+	if (!mpl_view_is_current(reader, view, as)) {
+		mpl_view_renew(reader, view, as);
+		reader->last_size = 0;
+	}
+	if (probe)
+		section = mpl_slot_get(reader, view->stamp, gpa);
+	if (!section) {
+		mpl_count_walk(reader);
+		section = mpl_walk(reader, view->entry, gpa);
 		/* Not kept: the unassigned section would cover everything. */
 		if (section == reader->sections ||
 		    !mpl_section_covers(section, gpa))
 			return reader->sections;
-		if (section->span < MPL_CACHE_SPAN) {
-			slot->stamp = root->stamp;
-			slot->unit = gpa >> 2;
-			slot->section = section;
+		if (probe) {
+			view->credit -= view->credit != 0;
+			mpl_slot_put(reader, gpa, section);
 		}
-	} else {
-		__atomic_store_n(&reader->hits, reader->hits + 1,
-				 __ATOMIC_RELAXED);
 	}
-	reader->last_generation = snapshot->generation;
-	reader->last_as = as;
-	reader->last = section;
+	/* Without a branch, which would be as hard to foretell. */
+	again = view->seen == section;
+	reader->last_size = (section->span + 1) & -again;
+	reader->last_start = section->start;
+	view->seen = section;
 	return section;
 }
 
@@ -275,24 +407,14 @@ mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_snapshot *snapshot,
  * quiescent state, or its next access to a device (reader.h).  Only the reader's
  * own thread.
  */
-static inline const struct mpl_section *
+static inline __attribute__((always_inline)) const struct mpl_section *
 mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
 	   uint64_t gpa)
 {
-	/*
-	 * Relaxed: an old number only means that the section which was good
-	 * then is used once more, and that is still there: this reader has
-	 * not been quiescent since.
-	 */
-	uint64_t generation =
-		__atomic_load_n(reader->generation, __ATOMIC_RELAXED);
-
-	if (__builtin_expect(reader->last_generation == generation &&
-				     reader->last_as == as &&
-				     mpl_section_covers(reader->last, gpa),
-			     1))
-		return reader->last;
-	return mpl_lookup_slot(reader, mpl_reader_snapshot(reader), as, gpa);
+	if (mpl_view_is_current(reader, &reader->looked, as) &&
+	    __builtin_expect(gpa - reader->last_start < reader->last_size, 1))
+		return reader->looked.seen;
+	return mpl_lookup_slot(reader, as, gpa);
 }
 
 static inline bool mpl_section_is_unassigned(const struct mpl_section *section)

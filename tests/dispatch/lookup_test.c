@@ -63,20 +63,51 @@ static void test_hits_do_not_walk(void **state)
 	misses = reader->misses;
 	assert_found(bed, 0, 0x1000);
 	assert_int_equal(reader->misses, misses + 1);
-	assert_found(bed, 0, 0x1ff8); /* the last section */
-	assert_int_equal(reader->misses, misses + 1);
-	assert_found(bed, 0, 0x2000);
+	assert_found(bed, 0, 0x1ff8); /* the same section again */
 	assert_int_equal(reader->misses, misses + 2);
+	assert_found(bed, 0, 0x1230); /* so that it is the last one */
+	assert_int_equal(reader->misses, misses + 2);
+	assert_found(bed, 0, 0x2000);
+	assert_int_equal(reader->misses, misses + 3);
 	assert_found(bed, 0, 0x1000); /* the table */
 	assert_found(bed, 0, 0x2000);
-	assert_int_equal(reader->misses, misses + 2);
+	assert_int_equal(reader->misses, misses + 3);
 	/* An unrelated commit to another space leaves this one's alone. */
 	bed_io(bed, 1, 0, 0xfff, bed->plain);
 	assert_found(bed, 0, 0x2000);
-	assert_int_equal(reader->misses, misses + 2);
+	assert_int_equal(reader->misses, misses + 3);
 	mpl_reader_drop_caches(reader);
 	assert_found(bed, 0, 0x2000);
-	assert_int_equal(reader->misses, misses + 3);
+	assert_int_equal(reader->misses, misses + 4);
+}
+
+/* Slots that never hit are given up, and found useful again later. */
+static void test_slots_are_given_up(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader *reader = bed->reader;
+	uint64_t hits = reader->hits, misses = reader->misses;
+	uint64_t rounds = 0;
+
+	bed_io(bed, 0, 0x1000, 0x1fff, bed->plain);
+	bed_io(bed, 0, 0x2000, 0x2fff, bed->plain);
+	for (uint64_t i = 0; i < 300; i++)
+		assert_found(bed, 0, 0x1000 + (i & 1) * 0x1000 + i * 8);
+	assert_int_equal(reader->hits, hits);
+	assert_int_equal(reader->misses, misses + 300);
+	assert_int_equal(reader->looked.credit, 0);
+	/* Filled in spite of that, two would hit from the second round on. */
+	for (; rounds < MPL_RETRY_EVERY && reader->hits == hits; rounds++) {
+		assert_found(bed, 0, 0x1000);
+		assert_found(bed, 0, 0x2000);
+	}
+	assert_true(rounds > 2 && rounds < MPL_RETRY_EVERY);
+	misses = reader->misses;
+	for (int i = 0; i < 100; i++) {
+		assert_found(bed, 0, 0x1000);
+		assert_found(bed, 0, 0x2000);
+	}
+	assert_true(reader->misses <= misses + 1);
 }
 
 /* The same addresses show different things in different spaces. */
@@ -362,6 +393,7 @@ int main(void)
 		BED_TEST(test_empty),
 		BED_TEST(test_unassigned_is_not_cached),
 		BED_TEST(test_hits_do_not_walk),
+		BED_TEST(test_slots_are_given_up),
 		BED_TEST(test_spaces_do_not_mix),
 		BED_TEST(test_replaced),
 		BED_TEST(test_content_returns),

@@ -207,6 +207,78 @@ static void test_window(void **state)
 #define HOST_TEST(name) \
 	cmocka_unit_test_setup_teardown(name, setup, bed_teardown)
 
+/* A host address as the map has it, without anything that a reader keeps. */
+static void *plain_translation(struct bed *bed, unsigned int space,
+			       uint64_t gpa, unsigned int intent)
+{
+	const struct mpl_section *section = mpl_lookup_uncached(
+		bed->reader, &bed->as[space], gpa);
+
+	return (section->flags & intent) == intent ?
+		       section->host + (gpa - section->start) :
+		       NULL;
+}
+
+enum { PART = 1 << 20, PARTS = 9 };
+
+/* Put, take or replace a part of memory. */
+static void change_part(struct bed *bed, unsigned int space, uint64_t random)
+{
+	uint64_t part = random % PARTS;
+	uint64_t start = part * 2 * PART;
+	/* Never touched: addresses are all that counts. */
+	uint8_t *where = (uint8_t *)0x7000000000 + (random >> 32) * PART;
+
+	if (bed_find(bed, space, start))
+		bed_take(bed, space, start);
+	if (random >> 16 & 3)
+		bed_put(bed, space, &(struct mpl_section){
+			.start = start,
+			.span = (random >> 18 & 1) ? PART - 1 : PART / 32 - 1,
+			.host = where,
+			.flags = MPL_SECTION_READ |
+				 (random >> 20 & 1 ? MPL_SECTION_WRITE : 0) });
+	bed_commit(bed);
+}
+
+/* What a reader keeps of translations is never an old map's. */
+static void test_changes(void **state)
+{
+	struct bed *bed = *state;
+	uint64_t seed = 4711;
+
+	for (int commit = 0; commit < 2000; commit++) {
+		change_part(bed, bed_random(&seed) % 2, bed_random(&seed));
+		for (int i = 0; i < 200; i++) {
+			uint64_t random = bed_random(&seed);
+			/* In bursts of their own, the one part or any. */
+			uint64_t part = commit % 3 ? (uint64_t)commit % PARTS :
+						     random % PARTS;
+			uint64_t gpa = part * 2 * PART +
+				       (random >> 8) % (PART + 64);
+			unsigned int space = commit % 4 ? commit & 1 :
+							  random >> 62 & 1;
+			unsigned int intent = (unsigned int)(random >> 60) % 3 +
+					      1;
+			void *want = plain_translation(bed, space, gpa, intent);
+			const struct mpl_address_space *as = &bed->as[space];
+			size_t contiguous;
+			void *at;
+
+			mpl_translate(bed->reader, as, gpa, 1,
+				      (enum mpl_intent)intent, &at,
+				      &contiguous);
+			assert_ptr_equal(at, want);
+			assert_int_equal(contiguous, want != NULL);
+			mpl_translate_burst(bed->reader, as, &gpa, 1, 1,
+					    (enum mpl_intent)intent, &at);
+			assert_ptr_equal(at, want);
+		}
+		if (commit % 3 == 0)
+			bed_settle(bed);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +288,7 @@ int main(void)
 		HOST_TEST(test_counts),
 		HOST_TEST(test_window_errors),
 		HOST_TEST(test_window),
+		HOST_TEST(test_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

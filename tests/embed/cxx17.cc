@@ -27,13 +27,13 @@ extern "C" unsigned int embed_cxx17(struct mpl_reader *reader,
 	    mpl_lookup_sym(reader, as, gpa) == section &&
 	    mpl_lookup_uncached_sym(reader, as, gpa) == section &&
 	    mpl_section_checked(reader, section, gpa) == section &&
-	    mpl_lookup_slot(reader, snapshot, as, gpa) == section)
+	    mpl_lookup_slot(reader, as, gpa) == section)
 		seen |= EMBED_AGREED;
 	if (!mpl_section_is_unassigned(section) &&
 	    mpl_section_offset(section, gpa) - section->offset ==
 		    gpa - section->start)
 		seen |= EMBED_ASSIGNED;
-	if (mpl_cache_index(gpa) < MPL_CACHE_SLOTS)
+	if (mpl_cache_offset(gpa) < sizeof(reader->cache))
 		seen |= EMBED_CACHED;
 	if (mpl_translate(reader, as, gpa, 1, MPL_FOR_BOTH, &host,
 			  &contiguous) == MPL_OK &&
