@@ -4,8 +4,9 @@
  * pages is worth.
  *
  *	ram/prealloc/PAGES/HOW	a block of 8 GiB, from nothing to all there
- *	ram/loads/PAGES/MIB	8-byte loads at random, independent
- *	ram/chained/PAGES/MIB	the same, each waits for the one before
+ *	ram/loads/PAGES/MIB	8-byte loads at random; counters: over the first
+ *				part of the block, and each waiting for the
+ *				one before
  *
  * PAGES are 4k, thp (4 KiB, the kernel may join them) and 2m (hugetlb).
  */
@@ -86,13 +87,26 @@ static int setup_prealloc(void *arg)
 	return err ? err : mpl_plane_new(&block->plane, NULL);
 }
 
+/*
+ * In a virtual machine the host takes back what has been free for some seconds,
+ * and touching that costs the host more than the guest: have and free as much
+ * right before, unless somebody just did.
+ */
+static uint64_t freed_at;
+
+static void free_region(struct block *block)
+{
+	mpl_region_unref(block->region);
+	block->region = NULL;
+	freed_at = bench_ns();
+}
+
 static void teardown(void *arg)
 {
 	struct block *block = arg;
 
-	mpl_region_unref(block->region);
+	free_region(block);
 	mpl_plane_free(block->plane);
-	block->region = NULL;
 	block->plane = NULL;
 	huge_give();
 }
@@ -125,17 +139,14 @@ static int new_region(struct block *block, unsigned int threads)
 				  &block->region);
 }
 
-/*
- * In a virtual machine the host takes back what has been free for some seconds,
- * and touching that costs the host more than the guest: have and free as much,
- * right before.
- */
 static int warm_up(struct block *block)
 {
-	int err = new_region(block, 2);
+	int err;
 
-	mpl_region_unref(block->region);
-	block->region = NULL;
+	if (bench_ns() - freed_at < 500000000)
+		return 0;
+	err = new_region(block, 2);
+	free_region(block);
 	return err;
 }
 
@@ -179,8 +190,7 @@ static void run_prealloc(struct gb_state *state, void *arg)
 		gb_pause(state);
 		if (host && !err)
 			munmap(host, block->size);
-		mpl_region_unref(block->region);
-		block->region = NULL;
+		free_region(block);
 		gb_resume(state);
 	}
 	if (err)
@@ -210,39 +220,64 @@ static inline uint64_t next(uint64_t *at)
 	return *at >> 20;
 }
 
+static uint64_t load(const uint64_t *host, uint64_t bytes, unsigned int count,
+		     uint64_t *at)
+{
+	uint64_t mask = bytes / 8 - 1, sum = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		sum += host[next(at) & mask];
+	return sum;
+}
+
+/* A zero is read, which nobody but us knows. */
+static uint64_t load_chained(const uint64_t *host, uint64_t bytes,
+			     unsigned int count, uint64_t *at)
+{
+	uint64_t mask = bytes / 8 - 1;
+
+	for (unsigned int i = 0; i < count; i++)
+		*at += host[next(at) & mask];
+	return *at;
+}
+
+/* Nanoseconds of one, over the first `bytes`, as a counter. */
+static void count_loads(struct gb_state *state, const char *name,
+			uint64_t (*fn)(const uint64_t *host, uint64_t bytes,
+				       unsigned int count, uint64_t *at),
+			const uint64_t *host, uint64_t bytes)
+{
+	unsigned int count = bench_quick ? BATCH : LOADS;
+	uint64_t at = 1, start = bench_ns();
+
+	bench_use(fn(host, bytes, count, &at));
+	gb_counter(state, name, (double)(bench_ns() - start) / count);
+}
+
 static void run_loads(struct gb_state *state, void *arg)
 {
 	const struct block *block = arg;
-	uint64_t mask = block->size / 8 - 1, at = 1, sum = 0;
 	const uint64_t *host;
+	uint64_t at = 1;
 
 	if (!usable(state, block))
 		return;
 	host = mpl_region_host(block->region);
 	while (gb_next(state, BATCH))
-		for (unsigned int i = 0; i < BATCH; i++)
-			sum += host[next(&at) & mask];
-	bench_use(sum);
-}
+		bench_use(load(host, block->size, BATCH, &at));
+	count_loads(state, "chained_ns", load_chained, host, block->size);
+	/* The same block serves as smaller ones. */
+	for (uint64_t mib = 32; mib <= block->size / MPL_MIB; mib *= 4) {
+		char name[32];
 
-static void run_chained(struct gb_state *state, void *arg)
-{
-	const struct block *block = arg;
-	uint64_t mask = block->size / 8 - 1, at = 1;
-	const uint64_t *host;
-
-	if (!usable(state, block))
-		return;
-	host = mpl_region_host(block->region);
-	while (gb_next(state, BATCH))
-		for (unsigned int i = 0; i < BATCH; i++)
-			/* A zero is read, which nobody but us knows. */
-			at += host[next(&at) & mask];
-	bench_use(at);
+		snprintf(name, sizeof(name), "ns_%llu",
+			 (unsigned long long)mib);
+		count_loads(state, name, load, host, mib * MPL_MIB);
+	}
 }
 
 /* Blocks live as long as the program: google benchmark keeps pointers. */
-static struct block blocks[64];
+static struct block blocks[16];
 static unsigned int block_count;
 
 static struct block *new_block(enum pages pages, enum how how, uint64_t mib)
@@ -283,37 +318,34 @@ static int register_prealloc(enum pages pages, uint64_t mib)
 	return err;
 }
 
-static int register_loads(enum pages pages, int64_t mib, bool chained)
+static int register_loads(enum pages pages, uint64_t mib)
 {
+	int64_t size = (int64_t)mib;
 	char name[64];
 	const struct gb_bench bench = {
 		.name = name,
-		.args = &mib,
+		.args = &size,
 		.nargs = 1,
 		.iterations = bench_quick ? BATCH : LOADS,
 		.setup = setup_loads,
-		.run = chained ? run_chained : run_loads,
+		.run = run_loads,
 		.teardown = teardown,
-		.arg = new_block(pages, HOW_THREADS_2, (uint64_t)mib),
+		.arg = new_block(pages, HOW_THREADS_2, mib),
 	};
 
-	snprintf(name, sizeof(name), "ram/%s/%s", chained ? "chained" : "loads",
-		 pages_name[pages]);
+	snprintf(name, sizeof(name), "ram/loads/%s", pages_name[pages]);
 	return gb_register(&bench);
 }
 
 int register_ram(void)
 {
-	int64_t most = (int64_t)largest();
+	uint64_t mib = largest();
 	int err = 0;
 
 	for (enum pages pages = PAGES_4K; !err && pages <= PAGES_2M; pages++) {
-		err = register_prealloc(pages, (uint64_t)most);
-		for (int64_t mib = most; !err && mib >= 32; mib /= 4) {
-			err = register_loads(pages, mib, false);
-			if (!err && mib == most)
-				err = register_loads(pages, mib, true);
-		}
+		err = register_prealloc(pages, mib);
+		if (!err)
+			err = register_loads(pages, mib);
 	}
 	return err;
 }
