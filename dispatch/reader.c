@@ -159,7 +159,9 @@ bool mpl_reader_note_write(struct mpl_reader_state *reader,
 {
 	if (!mpl_pending_add(&reader->pending, section, gpa, len))
 		return false;
-	reader->online = MPL_ONLINE_WRITING;
+	/* Who is not online has no business here, and stays so. */
+	if (reader->online)
+		reader->online = MPL_ONLINE_WRITING;
 	return true;
 }
 

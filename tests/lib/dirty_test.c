@@ -27,6 +27,7 @@ struct world {
 	unsigned int syncs;
 	int answer;	    /* of log_sync */
 	int refuse;	    /* of commit */
+	int broken;	    /* of on_broken_stop */
 	uint64_t merge;	    /* into the first pages of each range */
 	struct mpl_flat_range last;
 };
@@ -61,6 +62,19 @@ static int on_log(void *opaque, const struct mpl_flat_range *range,
 	assert_int_equal(mpl_dirty_test(world->ram, MPL_LOG_MIGRATION,
 					9 * PAGE, 1, &dirty), 0);
 	assert_true(dirty);
+	return 0;
+}
+
+static int on_broken_stop(void *opaque, const struct mpl_flat_range *range,
+			  uint8_t old_mask, uint8_t new_mask)
+{
+	(void)range, (void)old_mask, (void)new_mask;
+	return ((struct world *)opaque)->broken;
+}
+
+static int on_reset(void *opaque)
+{
+	(void)opaque;
 	return 0;
 }
 
@@ -412,6 +426,35 @@ static void test_sync_errors(void **state)
 	mpl_region_unref(alias);
 }
 
+/* What a degraded listener has logged cannot be known. */
+static void test_sync_degraded(void **state)
+{
+	static const struct mpl_listener_ops ops = {
+		.name = "broken",
+		.log_stop = on_broken_stop,
+		.commit = on_commit,
+		.reset = on_reset,
+		.log_sync = on_sync,
+	};
+	struct world *world = *state;
+	struct mpl_listener *listener;
+
+	assert_int_equal(log_global(world, MPL_LOG_MIGRATION, true), 0);
+	assert_int_equal(mpl_listener_register(world->as, &ops, world,
+					       &listener), 0);
+	/* A start is unwound, and the stop that takes it back fails. */
+	world->refuse = world->broken = -EIO;
+	assert_int_equal(log_region(world, MPL_LOG_CODE, true), -EIO);
+	world->refuse = world->broken = 0;
+	assert_int_equal(mpl_listener_error(listener), -ENOTRECOVERABLE);
+	assert_int_equal(mpl_dirty_sync(world->plane), -ENOTRECOVERABLE);
+	assert_int_equal(world->syncs, 0);
+	assert_int_equal(mpl_listener_resync(listener), 0);
+	assert_int_equal(mpl_dirty_sync(world->plane), 0);
+	assert_int_equal(world->syncs, 1);
+	assert_int_equal(mpl_listener_unregister(listener), 0);
+}
+
 /* All is marked by a start, up to the size that the region has. */
 static void test_start(void **state)
 {
@@ -540,6 +583,7 @@ int main(void)
 		WORLD_TEST(test_unwound_stop),
 		WORLD_TEST(test_sync),
 		WORLD_TEST(test_sync_errors),
+		WORLD_TEST(test_sync_degraded),
 		WORLD_TEST(test_start),
 		WORLD_TEST(test_resize),
 		WORLD_TEST(test_kinds),
