@@ -31,6 +31,42 @@ int rte_eal_init(int argc, char **argv);
 #define TURNS 20000
 #endif
 
+/* What the library allocates comes here (--wrap): the n-th one may fail. */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+static int fail_at; /* 1: the next one; 0: none */
+
+static bool fails(void)
+{
+	return fail_at && !--fail_at;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+	return fails() ? NULL : __real_aligned_alloc(align, size);
+}
+
 enum { EVENTS = 3, OLD = 6, HASHED = 16 };
 
 static struct mpl_eventfd *events[EVENTS];
@@ -356,6 +392,52 @@ static void test_no_room(void **state)
 	mpl_doorbells_unref(table);
 }
 
+/*
+ * Each allocation fails once: the change is refused, or its table has no hash,
+ * or what is to be freed waits; what is found stays right.
+ */
+static void test_out_of_memory(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_doorbells *table = row(bed, HASHED - 1);
+	unsigned int refused = 0, without_hash = 0;
+
+	seed = 13;
+	for (int round = 0; round < 400; round++) {
+		struct mpl_doorbell item =
+			plain(8 * (bed_random(&seed) % (2 * HASHED)));
+		const struct mpl_ioeventfd named = { .offset = item.offset,
+						     .size = 4 };
+		bool there = mpl_bells_find(table->root, &item);
+		struct mpl_doorbells *next = NULL;
+		int err;
+
+		fail_at = 1 + round % 8;
+		if (there && table->count > HASHED / 2)
+			err = mpl_doorbells_without(&bed->dp, table, &named,
+						    &next);
+		else
+			err = mpl_doorbells_with(&bed->dp, table, &item, &next);
+		if (!err) {
+			mpl_doorbells_unref(table); /* may fail, too */
+			table = next;
+		}
+		fail_at = 0;
+		refused += err == -ENOMEM;
+		without_hash += table->count >= HASHED && !table->hash;
+		for (uint64_t i = 0; table->hash && i < 2 * HASHED; i++) {
+			struct mpl_doorbell key = plain(8 * i);
+
+			assert_finds(table, &key);
+		}
+		if (round % 3 == 0)
+			bed_settle(bed);
+	}
+	assert_true(refused > 20);
+	assert_true(without_hash > 0);
+	mpl_doorbells_unref(table);
+}
+
 /* Readers look while the table changes; each sees what its own one has. */
 struct race {
 	struct bed *bed;
@@ -463,6 +545,7 @@ int main(void)
 		HASH_TEST(test_slots_come_back),
 		HASH_TEST(test_waits_for_readers),
 		HASH_TEST(test_no_room),
+		HASH_TEST(test_out_of_memory),
 		HASH_TEST(test_race),
 	};
 
