@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
+#include <memplane.h>
 
 #include "bench.h"
 #include "pin.h"
@@ -21,27 +21,30 @@
 
 bool bench_quick;
 
+static void log_line(void *opaque, enum mpl_log_level level, const char *line)
+{
+	(void)opaque, (void)level;
+	fprintf(stderr, "bench: %s\n", line);
+}
+
 /*
- * The DPDK peers allocate from EAL's memory.  No huge pages are asked for, as
- * the library has none here either; EAL pins this thread to one processor,
- * which is undone.
+ * The DPDK peers and hashes of doorbells allocate from EAL's memory.  It has no
+ * huge pages, as the library has none here either.
  */
 static int start_eal(void)
 {
-	char *argv[] = {
-		"bench", "--no-huge", "--no-shconf", "--no-pci",
-		"--no-telemetry", "-m", "1536", "-l", "0",
-		"--log-level=error", NULL,
-	};
-	int argc = sizeof(argv) / sizeof(*argv) - 1;
+	const struct mpl_eal_config config = { .memory_mib = 1536,
+					       .log = log_line };
+	uint64_t elapsed_ns;
+	char text[32];
 	int err = pin_init();
 
+	if (!err)
+		err = mpl_eal_start(&config, &elapsed_ns);
 	if (err)
 		return err;
-	if (rte_eal_init(argc, argv) < 0)
-		return -ENOTSUP;
-	pin_release();
-	return 0;
+	snprintf(text, sizeof(text), "%.0f ms", (double)elapsed_ns / 1e6);
+	return gb_context("eal_start", text);
 }
 
 static int register_all(void)
@@ -126,6 +129,5 @@ int main(int argc, char **argv)
 	dirty_free_all();
 	io_world_free();
 	world_free_all();
-	rte_eal_cleanup();
 	return err ? 1 : 0;
 }
