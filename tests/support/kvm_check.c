@@ -225,7 +225,8 @@ bool memories_cover_both(const struct memories *slots,
 	return true;
 }
 
-unsigned int calls_plain(const struct memories *old, const struct memories *now)
+unsigned int calls_plain(const struct memories *old, const struct memories *now,
+			 uint64_t *flags)
 {
 	unsigned int calls = 0, same = 0;
 
@@ -244,6 +245,8 @@ unsigned int calls_plain(const struct memories *old, const struct memories *now)
 			calls += other->log != range->log;
 		}
 	}
+	if (flags)
+		*flags += calls;
 	return calls + (unsigned int)(old->count - same) +
 	       (unsigned int)(now->count - same);
 }

@@ -44,9 +44,12 @@ bool memories_cover_both(const struct memories *slots,
 			 const struct memories *old, const struct memories *now,
 			 char why[160]);
 
-/* A call for each range that is not as it was. */
-unsigned int calls_plain(const struct memories *old,
-			 const struct memories *now);
+/*
+ * A call for each range that goes, comes, or (*flags, NULL is fine) only begins
+ * or ends to log.
+ */
+unsigned int calls_plain(const struct memories *old, const struct memories *now,
+			 uint64_t *flags);
 /* The fewest that lead from these slots to the new map. */
 unsigned int calls_from_slots(const struct memories *slots,
 			      const struct memories *now);

@@ -143,13 +143,15 @@ static void compare_cost(struct kvm_world *w, int calls, int parks, bool bound)
 		now(w, i, &view);
 		memories_of_slots(w->fake, i, &slots);
 		least += calls_from_slots(&w->slots[i], &view);
-		w->sum_plain += calls_plain(&w->view[i], &view);
+		w->sum_plain +=
+			calls_plain(&w->view[i], &view, &w->sum_plain_flags);
 		w->sum_clairvoyant += calls_clairvoyant(&w->view[i], &view);
 		must |= must_have_parked(&w->slots[i], &slots, &view);
 	}
 	memories_free(&view);
 	memories_free(&slots);
 	w->sum_calls += made;
+	w->sum_flags += stats.slots_flagged - w->stats.slots_flagged;
 	w->sum_bound += least;
 	w->sum_parks += stats.parks - w->stats.parks;
 	assert_int_equal(stats.parks - w->stats.parks, must);

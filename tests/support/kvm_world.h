@@ -40,6 +40,7 @@ struct kvm_world {
 	size_t n_snapshots;
 
 	/* Sums over all commits, for who wants them. */
+	uint64_t sum_flags, sum_plain_flags; /* of the next two */
 	uint64_t sum_calls, sum_plain, sum_bound, sum_clairvoyant, sum_parks;
 };
 

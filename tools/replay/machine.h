@@ -47,6 +47,11 @@ struct machine {
 	bool lists_changed;      /* by an ioeventfd */
 	uint32_t depth;          /* of begin */
 	bool code_log, global_dirty;
+	/*
+	 * If set: where host memory of regions is said to be, so that it can be
+	 * told apart; nobody may touch it.  0: there is none.
+	 */
+	uint64_t next_host;
 
 	struct machine_region *regions; /* by id; 0 is unused */
 	size_t regions_count, regions_cap;

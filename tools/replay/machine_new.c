@@ -61,10 +61,34 @@ static bool has_ops(enum mpl_region_kind kind)
 	return kind == MPL_IO || kind == MPL_ROM_DEVICE;
 }
 
+/* What memory may grow to at least, and the most that gets host addresses. */
+#define HOST_ROOM (64 * MPL_MIB)
+#define HOST_MAX  (UINT64_C(1) << 44)
+
 static bool has_memory(enum mpl_region_kind kind)
 {
 	return kind == MPL_RAM || kind == MPL_ROM || kind == MPL_ROM_DEVICE ||
 	       kind == MPL_RAM_DEVICE;
+}
+
+/* The sizes of recorded memory may be any, and may grow: none of it is mapped. */
+static struct mpl_ram_config memory_of(struct machine *machine,
+				       const struct trace_region *record)
+{
+	struct mpl_ram_config memory = {
+		.unbacked = true,
+		.max_size = UINT64_MAX,
+	};
+	uint64_t room = (record->size | (HOST_ROOM - 1)) + 1;
+
+	if (!machine->next_host || !has_memory(record->kind) ||
+	    record->size > HOST_MAX)
+		return memory;
+	memory.unbacked = false;
+	memory.max_size = room;
+	memory.host = (void *)(uintptr_t)machine->next_host;
+	machine->next_host += room;
+	return memory;
 }
 
 static int construct(struct machine *machine, const char *name,
@@ -72,12 +96,7 @@ static int construct(struct machine *machine, const char *name,
 		     struct mpl_region *target, struct mpl_io_ops *ops,
 		     struct mpl_region **out)
 {
-	/* The sizes of recorded memory may be any, and may grow: none of it
-	 * is mapped. */
-	static const struct mpl_ram_config memory = {
-		.unbacked = true,
-		.max_size = UINT64_MAX,
-	};
+	const struct mpl_ram_config memory = memory_of(machine, record);
 	struct mpl_plane *plane = machine->plane;
 
 	switch (record->kind) {
