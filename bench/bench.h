@@ -39,6 +39,7 @@ int register_churn(void);
 int register_doorbell(void);
 int register_dirty(void);
 int register_ram(void);
+int register_kvm(void);
 
 /* Free what benchmarks keep from one run to the next. */
 void peers_free_all(void);
@@ -48,6 +49,7 @@ void commit_free_all(void);
 void churn_free_all(void);
 void doorbell_free_all(void);
 void dirty_free_all(void);
+void kvm_free_all(void);
 void io_world_free(void);
 
 /* Sequence of numbers that is the same in every run (SplitMix64). */

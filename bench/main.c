@@ -54,7 +54,7 @@ static int register_all(void)
 		register_recorded, register_ring, register_access,
 		register_readers, register_commit, register_build,
 		register_churn,	 register_doorbell, register_dirty,
-		register_ram,
+		register_ram,	 register_kvm,
 	};
 	int err = 0;
 
@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 	churn_free_all();
 	doorbell_free_all();
 	dirty_free_all();
+	kvm_free_all();
 	io_world_free();
 	world_free_all();
 	return err ? 1 : 0;
