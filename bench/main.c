@@ -53,8 +53,8 @@ static int register_all(void)
 		register_limit,	 register_lookup, register_peers,
 		register_recorded, register_ring, register_access,
 		register_readers, register_commit, register_build,
-		register_churn,	 register_doorbell, register_dirty,
-		register_ram,	 register_kvm,
+		register_churn,	 register_doorbell, register_dma,
+		register_dirty,	 register_ram,	    register_kvm,
 	};
 	int err = 0;
 
@@ -126,6 +126,7 @@ int main(int argc, char **argv)
 	commit_free_all();
 	churn_free_all();
 	doorbell_free_all();
+	dma_free_all();
 	dirty_free_all();
 	kvm_free_all();
 	io_world_free();
