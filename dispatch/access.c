@@ -169,8 +169,7 @@ static mpl_result_t read_through(struct mpl_reader_state *reader,
 			    asked->attrs, buf, reach.len, done);
 }
 
-static mpl_result_t __attribute__((noinline))
-read_piece(struct mpl_reader_state *reader,
+static mpl_result_t read_piece(struct mpl_reader_state *reader,
 			       const struct mpl_address_space *as,
 			       uint64_t gpa, struct mpl_attrs attrs,
 			       uint8_t *buf, uint64_t len, uint64_t *done)
@@ -266,8 +265,7 @@ static mpl_result_t write_through(struct mpl_reader_state *reader,
 			     asked->attrs, buf, reach.len, begins, done);
 }
 
-static mpl_result_t __attribute__((noinline))
-write_piece(struct mpl_reader_state *reader,
+static mpl_result_t write_piece(struct mpl_reader_state *reader,
 				const struct mpl_address_space *as,
 				uint64_t gpa, struct mpl_attrs attrs,
 				const uint8_t *buf, uint64_t len, bool begins,
@@ -292,15 +290,61 @@ write_piece(struct mpl_reader_state *reader,
 			     done);
 }
 
+/* Piece by piece.  Apart from mpl_read(), which needs few registers then. */
+static __attribute__((noinline)) mpl_result_t
+read_pieces(struct mpl_reader_state *reader,
+	    const struct mpl_address_space *as, uint64_t gpa,
+	    struct mpl_attrs attrs, uint8_t *to, uint64_t len)
+{
+	uint64_t left = mpl_clip_to_top(gpa, len);
+	mpl_result_t result = MPL_OK;
+
+	if (left < len) {
+		memset(to + left, reader->dp->unassigned_byte, len - left);
+		result |= mpl_count_decode_error(reader);
+	}
+	while (left) {
+		uint64_t done;
+
+		result |= read_piece(reader, as, gpa, attrs, to, left, &done);
+		gpa += done;
+		to += done;
+		left -= done;
+	}
+	return result;
+}
+
+static __attribute__((noinline)) mpl_result_t
+write_pieces(struct mpl_reader_state *reader,
+	     const struct mpl_address_space *as, uint64_t gpa,
+	     struct mpl_attrs attrs, const uint8_t *buf, uint64_t len)
+{
+	uint64_t left = mpl_clip_to_top(gpa, len);
+	mpl_result_t result = MPL_OK;
+	const uint8_t *from = buf;
+
+	if (left < len)
+		result |= mpl_count_decode_error(reader);
+	while (left) {
+		uint64_t done;
+
+		result |= write_piece(reader, as, gpa, attrs, from, left,
+				      from == buf, &done);
+		gpa += done;
+		from += done;
+		left -= done;
+	}
+	return result;
+}
+
 mpl_result_t mpl_read(struct mpl_reader *pub,
 		      const struct mpl_address_space *as, uint64_t gpa,
 		      struct mpl_attrs attrs, void *buf, size_t len)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
-	mpl_result_t result = MPL_OK;
-	uint8_t *to = buf;
-	uint64_t left, word;
+	mpl_result_t result;
+	uint64_t word;
 
 	mpl_tally(&reader->stats.reads);
 	if (mpl_section_holds(section, gpa, len)) {
@@ -317,20 +361,7 @@ mpl_result_t mpl_read(struct mpl_reader *pub,
 			return result;
 		}
 	}
-	left = mpl_clip_to_top(gpa, len);
-	if (left < len) {
-		memset(to + left, reader->dp->unassigned_byte, len - left);
-		result |= mpl_count_decode_error(reader);
-	}
-	while (left) {
-		uint64_t done;
-
-		result |= read_piece(reader, as, gpa, attrs, to, left, &done);
-		gpa += done;
-		to += done;
-		left -= done;
-	}
-	return result;
+	return read_pieces(reader, as, gpa, attrs, buf, len);
 }
 
 mpl_result_t mpl_write(struct mpl_reader *pub,
@@ -339,9 +370,6 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
-	mpl_result_t result = MPL_OK;
-	const uint8_t *from = buf;
-	uint64_t left;
 
 	mpl_tally(&reader->stats.writes);
 	if (mpl_section_holds(section, gpa, len)) {
@@ -355,17 +383,5 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 				reader, section, gpa, (unsigned int)len, attrs,
 				load_bytes(buf, (unsigned int)len));
 	}
-	left = mpl_clip_to_top(gpa, len);
-	if (left < len)
-		result |= mpl_count_decode_error(reader);
-	while (left) {
-		uint64_t done;
-
-		result |= write_piece(reader, as, gpa, attrs, from, left,
-				      from == buf, &done);
-		gpa += done;
-		from += done;
-		left -= done;
-	}
-	return result;
+	return write_pieces(reader, as, gpa, attrs, buf, len);
 }
