@@ -235,7 +235,7 @@ int mpl_ram_populate(struct mpl_region *region, uint64_t offset, uint64_t len);
  * or map RAM elsewhere (an IOMMU, another process).  A resize is no event: all
  * of max_size counts as populated until it is discarded.  Callbacks run on the
  * thread that populates or discards, one at a time for a region, and must not
- * do so themselves (-EDEADLK).  They may commit.
+ * do so themselves (-EDEADLK), nor make accesses to devices.  They may commit.
  */
 struct mpl_ram_listener_ops {
 	/* 0 or -errno, which refuses. */
