@@ -186,11 +186,13 @@ static inline bool mpl_entry_is_section(uint32_t entry)
 static inline uint32_t mpl_entry_below(const struct mpl_reader *reader,
 				       uint32_t entry, uint64_t gpa)
 {
-	uint32_t slot = (gpa >> (entry & MPL_ENTRY_SHIFT_MASK)) &
-			(MPL_NODE_ENTRIES - 1);
+	const uint32_t *node =
+		reader->nodes + (entry & ~MPL_ENTRY_SHIFT_MASK);
 
-	/* Index and slot are side by side: 26 and 6 bits. */
-	return reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) | slot];
+	/* Not one sum: the node's address need not wait for the shift. */
+	__asm__("" : "+r"(node));
+	return node[(gpa >> (entry & MPL_ENTRY_SHIFT_MASK)) &
+		    (MPL_NODE_ENTRIES - 1)];
 }
 
 /*
