@@ -48,6 +48,7 @@ void ring_free_all(void);
 void recorded_free_all(void);
 void commit_free_all(void);
 void churn_free_all(void);
+void readers_free_all(void);
 void doorbell_free_all(void);
 void dma_free_all(void);
 void dirty_free_all(void);

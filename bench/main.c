@@ -125,6 +125,7 @@ int main(int argc, char **argv)
 	recorded_free_all();
 	commit_free_all();
 	churn_free_all();
+	readers_free_all();
 	doorbell_free_all();
 	dma_free_all();
 	dirty_free_all();
