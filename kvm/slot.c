@@ -289,6 +289,7 @@ int mpl_kvm_slots_sweep(struct mpl_kvm_mirror *mirror)
 	struct mpl_interval *node;
 	int err = 0;
 
+	pthread_mutex_lock(&mirror->kvm->dirty.mutex);
 	while ((node = mpl_interval_first(&slots->tree, 0, UINT64_MAX))) {
 		struct mpl_kvm_slot *slot = mpl_kvm_slot_of(node);
 		int failure = set_region(slot, 0, false);
@@ -302,6 +303,7 @@ int mpl_kvm_slots_sweep(struct mpl_kvm_mirror *mirror)
 	free(slots->free);
 	free(slots->used);
 	*slots = (struct mpl_kvm_slots){ 0 };
+	pthread_mutex_unlock(&mirror->kvm->dirty.mutex);
 	return err;
 }
 
@@ -316,13 +318,33 @@ static int grow(void **items, size_t size, uint32_t from, uint32_t to)
 	return 0;
 }
 
+static int grow_ids(struct mpl_kvm_mirror *mirror, uint32_t to)
+{
+	struct mpl_kvm_slots *slots = &mirror->slots;
+	int err;
+
+	/* Who reaps a dirty ring looks slots up meanwhile. */
+	pthread_mutex_lock(&mirror->kvm->dirty.mutex);
+	err = grow((void **)&slots->by_id, sizeof(*slots->by_id), slots->ids,
+		   to);
+	if (!err)
+		err = grow((void **)&slots->free, sizeof(*slots->free),
+			   slots->ids, to);
+	if (!err)
+		err = grow((void **)&slots->used, sizeof(*slots->used),
+			   slots->ids, to);
+	if (!err)
+		slots->ids = to;
+	pthread_mutex_unlock(&mirror->kvm->dirty.mutex);
+	return err;
+}
+
 int mpl_kvm_ids_reserve(struct mpl_kvm_mirror *mirror, size_t more)
 {
 	const struct mpl_kvm *kvm = mirror->kvm;
 	struct mpl_kvm_slots *slots = &mirror->slots;
 	uint32_t max = kvm->config.slots_max;
 	uint64_t wanted;
-	int err;
 
 	if (more <= slots->n_free)
 		return 0;
@@ -335,17 +357,7 @@ int mpl_kvm_ids_reserve(struct mpl_kvm_mirror *mirror, size_t more)
 		wanted = 2 * (uint64_t)slots->ids + 16;
 	if (wanted > max)
 		wanted = max;
-	err = grow((void **)&slots->by_id, sizeof(*slots->by_id), slots->ids,
-		   (uint32_t)wanted);
-	if (!err)
-		err = grow((void **)&slots->free, sizeof(*slots->free),
-			   slots->ids, (uint32_t)wanted);
-	if (!err)
-		err = grow((void **)&slots->used, sizeof(*slots->used),
-			   slots->ids, (uint32_t)wanted);
-	if (!err)
-		slots->ids = (uint32_t)wanted;
-	return err;
+	return grow_ids(mirror, (uint32_t)wanted);
 }
 
 uint32_t mpl_kvm_id_take(struct mpl_kvm_slots *slots)

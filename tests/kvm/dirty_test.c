@@ -3,6 +3,7 @@
 #include "tests/support/kvm_world.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -62,8 +63,9 @@ static int setup(void **state)
 	d->all_set = d->w->config.dirty_mode == MPL_KVM_DIRTY_ALL_SET;
 	d->ram = topo_ram(d->w->t, "ram", PAGES * PAGE);
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(mpl_kvm_dirty_ring_map(d->w->kvm, FAKE_VCPU_FD + i,
-						  &d->rings[i]),
+		assert_int_equal(mpl_kvm_dirty_ring_map(d->w->kvm,
+							FAKE_VCPU_FD + i,
+							&d->rings[i]),
 				 0);
 	*state = d;
 	return 0;
@@ -253,6 +255,106 @@ static void nothing_is_lost_between_calls(void **state)
 	d->w->fake->before = NULL;
 }
 
+static int refuse(void *opaque)
+{
+	struct dirty *d = opaque;
+
+	/* KVM does not log any more, and the guest writes. */
+	assert_true(fake_guest_write(d->w->fake, 0, 0, 77 * PAGE, 1));
+	return -EPERM;
+}
+
+/* A log is to end, and somebody refuses the commit after KVM's ended. */
+static void a_log_that_is_not_ended_has_all(void **state)
+{
+	static const struct mpl_listener_ops ops = { .name = "no",
+						     .priority = 1 };
+	struct mpl_listener_ops refusing = ops;
+	struct dirty *d = *state;
+	struct topo *t = d->w->t;
+	struct mpl_listener *listener;
+
+	start(d, 0);
+	assert_int_equal(mpl_listener_register(t->space[d->w->space[0]].as,
+					       &refusing, d, &listener),
+			 0);
+	refusing.commit = refuse;
+	topo_begin(t);
+	topo_log_stop(t, d->ram, MPL_LOG_MIGRATION);
+	assert_int_equal(topo_commit_any(t), -EPERM);
+	world_check(d->w);
+	refusing.commit = NULL;
+	d->written[77] = true;
+	d->all_set = true; /* pages that were not written, too */
+	sync_and_check(d);
+	assert_int_equal(mpl_listener_unregister(listener), 0);
+}
+
+struct reaper {
+	struct dirty *d;
+	struct mpl_kvm_sys_ops sys; /* the fake's, one call at a time */
+	pthread_mutex_t mutex;
+	bool end;
+};
+
+static int locked_ioctl(void *opaque, int fd, unsigned long request,
+			uintptr_t arg)
+{
+	struct reaper *reaper = opaque;
+	struct fake_kvm *fake = reaper->d->w->fake;
+	int err;
+
+	pthread_mutex_lock(&reaper->mutex);
+	err = fake->sys.ioctl(fake, fd, request, arg);
+	pthread_mutex_unlock(&reaper->mutex);
+	return err;
+}
+
+static void *reap(void *arg)
+{
+	struct reaper *reaper = arg;
+
+	while (!__atomic_load_n(&reaper->end, __ATOMIC_ACQUIRE))
+		if (mpl_kvm_dirty_reap(reaper->d->w->kvm))
+			abort();
+	return NULL;
+}
+
+/* A thread reaps while commits split and join what logs. */
+static void a_reaper_beside_commits(void **state)
+{
+	struct dirty *d = *state;
+	struct topo *t = d->w->t;
+	struct reaper reaper = { .d = d, .mutex = PTHREAD_MUTEX_INITIALIZER };
+	int io = topo_io(t, "io", PAGE);
+	pthread_t thread;
+
+	start(d, 0);
+	topo_begin(t);
+	topo_add(t, d->w->root, 500 * PAGE, io, 1);
+	topo_commit_ok(t);
+	reaper.sys = d->w->fake->sys;
+	reaper.sys.ioctl = locked_ioctl;
+	d->w->kvm->config.sys = &reaper.sys;
+	d->w->kvm->config.sys_opaque = &reaper;
+	assert_int_equal(pthread_create(&thread, NULL, reap, &reaper), 0);
+	for (unsigned int i = 0; i < 400; i++) {
+		pthread_mutex_lock(&reaper.mutex);
+		guest_writes(d, 0, i);
+		pthread_mutex_unlock(&reaper.mutex);
+		if (i % 4)
+			continue;
+		topo_begin(t);
+		topo_move(t, io, (401 + i % 100) * PAGE);
+		topo_commit_ok(t);
+	}
+	__atomic_store_n(&reaper.end, true, __ATOMIC_RELEASE);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	d->w->kvm->config.sys = &d->w->fake->sys;
+	d->w->kvm->config.sys_opaque = d->w->fake;
+	sync_and_check(d);
+}
+
 /* What is in a ring from before its slot went marks nothing foreign. */
 static void stale_entries_are_dropped(void **state)
 {
@@ -342,6 +444,8 @@ int main(void)
 		IN_ALL_MODES(slots_are_parts_of_regions),
 		IN_ALL_MODES(a_slot_that_goes_is_fetched),
 		IN_ALL_MODES(nothing_is_lost_between_calls),
+		IN_ALL_MODES(a_log_that_is_not_ended_has_all),
+		DIRTY_TEST(a_reaper_beside_commits, ring),
 		DIRTY_TEST(stale_entries_are_dropped, ring),
 		cmocka_unit_test(modes_are_refused_where_kvm_lacks_them),
 	};

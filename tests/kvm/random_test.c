@@ -22,20 +22,6 @@ static void few_slots(struct kvm_world *w)
 	w->config.slots_max = 22;
 }
 
-/* System memory and something over it, as the second address space. */
-static void attach_smm(struct kvm_world *w)
-{
-	int smm = topo_container(w->t, "smm", UINT64_MAX);
-	int all = topo_alias(w->t, "all", w->root, 0, UINT64_MAX);
-	int own = topo_ram(w->t, "smram", 16 * 4096);
-
-	topo_begin(w->t);
-	topo_add(w->t, smm, 0, all, 0);
-	topo_add(w->t, smm, 64 * 4096, own, 1);
-	topo_commit_ok(w->t);
-	world_attach_smm(w, smm);
-}
-
 static void nothing_is_missing_and_nothing_in_vain(void **state)
 {
 	uint64_t calls = 0, flags = 0, plain = 0, clairvoyant = 0;
@@ -47,7 +33,7 @@ static void nothing_is_missing_and_nothing_in_vain(void **state)
 		struct kvm_random r;
 
 		if (seed & 1)
-			attach_smm(w);
+			kvm_random_attach_smm(w);
 		kvm_random_start(&r, w, seed * 7919);
 		for (int i = 0; i < COMMITS; i++) {
 			snprintf(w->t->note, sizeof(w->t->note),
@@ -120,7 +106,7 @@ static void calls_fail_at_random(void **state)
 		struct kvm_world *w = world_new(NULL);
 		struct kvm_random r;
 
-		attach_smm(w);
+		kvm_random_attach_smm(w);
 		kvm_random_start(&r, w, seed * 15485863);
 		w->fake->watch = NULL;
 		for (int i = 0; i < COMMITS; i++) {

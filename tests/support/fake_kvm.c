@@ -395,9 +395,12 @@ static int carry_out(struct fake_kvm *fake, unsigned long request,
 /* Is it this call's turn to fail? */
 static bool fails(struct fake_kvm *fake)
 {
-	fake->changes++;
+	/* Parks may come from another thread than calls. */
+	unsigned int nth =
+		__atomic_add_fetch(&fake->changes, 1, __ATOMIC_RELAXED);
+
 	for (int i = 0; i < FAKE_FAULTS; i++)
-		if (fake->faults[i] == fake->changes) {
+		if (fake->faults[i] == nth) {
 			fake->failed++;
 			return true;
 		}

@@ -114,3 +114,16 @@ void kvm_random_mutate(struct kvm_random *r)
 	for (uint64_t n = 1 + kvm_random_below(r, 3); n; n--)
 		mutate(r);
 }
+
+void kvm_random_attach_smm(struct kvm_world *w)
+{
+	int smm = topo_container(w->t, "smm", UINT64_MAX);
+	int all = topo_alias(w->t, "all", w->root, 0, UINT64_MAX);
+	int own = topo_ram(w->t, "smram", 16 * 4096);
+
+	topo_begin(w->t);
+	topo_add(w->t, smm, 0, all, 0);
+	topo_add(w->t, smm, 64 * 4096, own, 1);
+	topo_commit_ok(w->t);
+	world_attach_smm(w, smm);
+}

@@ -26,6 +26,8 @@ struct kvm_random {
 void kvm_random_start(struct kvm_random *r, struct kvm_world *w, uint64_t seed);
 /* Record some mutations into the open transaction. */
 void kvm_random_mutate(struct kvm_random *r);
+/* System memory and something over it, as the second KVM address space. */
+void kvm_random_attach_smm(struct kvm_world *w);
 /* A number below n. */
 uint64_t kvm_random_below(struct kvm_random *r, uint64_t n);
 

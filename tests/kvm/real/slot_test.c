@@ -203,6 +203,8 @@ static void random_machines(void **state)
 			assert_int_equal(setup(NULL), 0);
 		w = world_new(as_the_kernel);
 		start_code(w);
+		if (m.fake->nr_spaces > 1 && seed & 1)
+			kvm_random_attach_smm(w);
 		kvm_random_start(&r, w, seed * 6700417);
 		for (unsigned int i = 0; i < COMMITS; i++) {
 			snprintf(w->t->note, sizeof(w->t->note),
