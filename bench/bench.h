@@ -38,6 +38,7 @@ int register_build(void);
 int register_churn(void);
 int register_doorbell(void);
 int register_dma(void);
+int register_kvm_exit(void);
 int register_dirty(void);
 int register_ram(void);
 int register_kvm(void);

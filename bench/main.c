@@ -55,6 +55,7 @@ static int register_all(void)
 		register_readers, register_commit, register_build,
 		register_churn,	 register_doorbell, register_dma,
 		register_dirty,	 register_ram,	    register_kvm,
+		register_kvm_exit,
 	};
 	int err = 0;
 
