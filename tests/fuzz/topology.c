@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Random machines of which the input makes every choice: tests/support/random.h
- * has what is checked.  The first byte says how the plane works.
+ * Machines by number, and transactions on them of which the input makes every
+ * choice: tests/support/random.h has what is checked.  The first byte says how
+ * the plane works, the second one which machine.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -9,7 +10,7 @@
 
 #include "tests/support/random.h"
 
-enum { REGIONS = 12, ROUNDS_MAX = 12 };
+enum { REGIONS = 12, ROUNDS_MAX = 16 };
 
 static int fds[RANDOM_FDS];
 
@@ -30,18 +31,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mpl_plane_config config = { .max_readers = 4 };
 	struct random r = { .regions = REGIONS };
 
-	if (!size)
+	if (size < 3)
 		return 0;
 	config.full_rebuild = data[0] & 1;
 	config.trace_rules = data[0] & 2;
 	config.control_thread = (data[0] & 0x1c) == 0x1c;
 	config.verify = !config.full_rebuild;
-	r.input = data + 1;
-	r.left = size - 1;
+	r.word = data[1];
 	for (int i = 0; i < RANDOM_FDS; i++)
 		r.fds[i] = fds[i];
 	random_build(&r, &config);
 	random_check(&r, true);
+	r.input = data + 2;
+	r.left = size - 2;
 	for (int round = 0; round < ROUNDS_MAX && !r.over; round++)
 		if (!random_round(&r, round % 4 == 3))
 			break;
