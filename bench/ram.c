@@ -3,10 +3,9 @@
  * RAM blocks: what it takes to have all pages of one, and what the size of its
  * pages is worth.
  *
- *	ram/prealloc/PAGES/HOW	a block of 8 GiB, from nothing to all there
- *	ram/loads/PAGES/MIB	8-byte loads at random; counters: over the first
- *				part of the block, and each waiting for the
- *				one before
+ *	ram/prealloc/PAGES/HOW/MIB	a block, from nothing to all there
+ *	ram/loads/PAGES/MIB		8-byte loads at random; counters: over
+ *the first part of the block, and each waiting for the one before
  *
  * PAGES are 4k, thp (4 KiB, the kernel may join them) and 2m (hugetlb).
  */
@@ -55,12 +54,13 @@ static uint64_t available_mib(void)
 	return kib / 1024;
 }
 
-/* The largest block, MiB: 8 GiB if half of what is available has that. */
+/* The largest block, MiB: 8 GiB, if that leaves a third of what is available.
+ */
 static uint64_t largest(void)
 {
 	uint64_t mib = bench_quick ? 64 : 8192;
 
-	while (mib > 64 && mib > available_mib() / 2)
+	while (mib > 64 && mib > available_mib() * 2 / 3)
 		mib /= 2;
 	return mib;
 }
@@ -270,6 +270,7 @@ static void run_loads(struct gb_state *state, void *arg)
 
 	if (!usable(state, block))
 		return;
+	gb_counter(state, "GiB", (double)block->size / MPL_GIB);
 	host = mpl_region_host(block->region);
 	while (gb_next(state, BATCH))
 		bench_use(load(host, block->size, BATCH, &at));
@@ -302,12 +303,15 @@ static struct block *new_block(enum pages pages, enum how how, uint64_t mib)
 
 static int register_prealloc(enum pages pages, uint64_t mib)
 {
+	int64_t size = (int64_t)mib;
 	int err = 0;
 
 	for (enum how how = HOW_MEMSET; !err && how <= HOW_THREADS_2; how++) {
 		char name[64];
 		struct gb_bench bench = {
 			.name = name,
+			.args = &size,
+			.nargs = 1,
 			.iterations = 1,
 			.wall = true,
 			.setup = setup_prealloc,
