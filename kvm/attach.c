@@ -219,6 +219,7 @@ void mpl_kvm_stats(struct mpl_kvm *kvm, struct mpl_kvm_stats *out)
 	for (int i = 0; i < MPL_KVM_MIRRORS; i++) {
 		out->slots += kvm->mirrors[i].slots.count;
 		out->unmapped += kvm->mirrors[i].slots.unmapped;
+		out->incongruent += kvm->mirrors[i].slots.incongruent;
 	}
 	pthread_mutex_lock(&kvm->dirty.mutex);
 	out->ring_entries = kvm->dirty.ring_taken;

@@ -34,12 +34,13 @@ static int prepare(void *opaque, const struct mpl_listener_plan *changes)
 	return has_slots(mirror) ? mpl_kvm_plan_add(mirror, changes) : 0;
 }
 
-static void count_unmapped(struct mpl_kvm *kvm, long sign)
+static void count_ranges(struct mpl_kvm *kvm, long sign)
 {
 	for (int i = 0; i < MPL_KVM_MIRRORS; i++) {
 		struct mpl_kvm_slots *slots = &kvm->mirrors[i].slots;
 
 		slots->unmapped += (size_t)(sign * slots->unmapped_more);
+		slots->incongruent += (size_t)(sign * slots->incongruent_more);
 	}
 }
 
@@ -48,7 +49,7 @@ static void undo_put(struct mpl_kvm *kvm)
 	if (!kvm->plan.put)
 		return;
 	kvm->plan.put = false;
-	count_unmapped(kvm, -1);
+	count_ranges(kvm, -1);
 	mpl_kvm_slots_unput(kvm);
 }
 
@@ -98,7 +99,7 @@ static int put(void *opaque, bool undo)
 	if (err)
 		return err;
 	if (!plan->put)
-		count_unmapped(mirror->kvm, 1);
+		count_ranges(mirror->kvm, 1);
 	plan->put = true;
 	plan->puts++;
 	return 0;

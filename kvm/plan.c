@@ -400,7 +400,9 @@ struct turn {
 	size_t dels;
 	size_t adds;
 	size_t flags;
-	long unmapped; /* how many ranges more have memory and no slot */
+	/* How many ranges more have memory and no slot, or lose huge pages. */
+	long unmapped;
+	long incongruent;
 };
 
 /* Is memory missing for a moment that is there before and after? */
@@ -473,20 +475,40 @@ static int make_slots(const struct turn *turn)
 	return err;
 }
 
+/* KVM maps huge pages only where both addresses are at the same place in one.
+ */
+static bool loses_huge_pages(const struct mpl_kvm_run *run)
+{
+	uint64_t page = mpl_region_page_size(run->region);
+
+	return page > PAGE && (run->host - run->start) % page;
+}
+
+static int drop_range(struct turn *turn, const struct mpl_kvm_run *run)
+{
+	turn->incongruent -= loses_huge_pages(run);
+	return push(&turn->mirror->kvm->plan.before, run);
+}
+
+static int note_range(struct turn *turn, const struct mpl_kvm_run *run)
+{
+	turn->incongruent += loses_huge_pages(run);
+	return push(&turn->mirror->kvm->plan.after, run);
+}
+
 static int collect(void *arg, const struct mpl_flat_range *before,
 		   const struct mpl_flat_range *after)
 {
 	struct turn *turn = arg;
-	struct mpl_kvm_plan *plan = &turn->mirror->kvm->plan;
 	struct mpl_kvm_run run;
 	int err = 0;
 
 	if (before && mpl_kvm_run_of(turn->mirror, before, &run))
-		err = push(&plan->before, &run);
+		err = drop_range(turn, &run);
 	else if (before && can_be_slot(before))
 		turn->unmapped--;
 	if (!err && after && mpl_kvm_run_of(turn->mirror, after, &run))
-		err = push(&plan->after, &run);
+		err = note_range(turn, &run);
 	else if (!err && after && can_be_slot(after))
 		turn->unmapped++;
 	return err;
@@ -624,6 +646,9 @@ int mpl_kvm_plan_add(struct mpl_kvm_mirror *mirror,
 	plan->park |= needs_park(plan, &turn);
 	slots->unmapped_more =
 		turn.unmapped - (slots->rebuild ? (long)slots->unmapped : 0);
+	slots->incongruent_more =
+		turn.incongruent -
+		(slots->rebuild ? (long)slots->incongruent : 0);
 	return 0;
 }
 
@@ -649,8 +674,10 @@ void mpl_kvm_plan_settle(struct mpl_kvm *kvm)
 	plan->dels.count = plan->adds.count = plan->flags.count = 0;
 	plan->park = plan->taken = plan->put = false;
 	plan->takes = plan->puts = plan->begun = 0;
-	for (int i = 0; i < MPL_KVM_MIRRORS; i++)
+	for (int i = 0; i < MPL_KVM_MIRRORS; i++) {
 		kvm->mirrors[i].slots.unmapped_more = 0;
+		kvm->mirrors[i].slots.incongruent_more = 0;
+	}
 }
 
 void mpl_kvm_plan_destroy(struct mpl_kvm *kvm)

@@ -66,6 +66,8 @@ struct mpl_kvm_slots {
 	int broken;         /* an error while taking something back */
 	size_t unmapped;    /* ranges of memory without a slot */
 	long unmapped_more; /* after this commit */
+	size_t incongruent; /* ranges that lose huge pages */
+	long incongruent_more;
 };
 
 static inline struct mpl_kvm_slot *mpl_kvm_slot_of(struct mpl_interval *node)

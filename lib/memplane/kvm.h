@@ -58,7 +58,7 @@ enum mpl_kvm_dirty_mode {
 };
 
 struct mpl_kvm_config {
-	unsigned int slots_max;  /* 0: what the VM can have */
+	unsigned int slots_max;  /* of each KVM address space; 0: the VM's */
 	uint64_t slot_bytes_max; /* greatest slot; 0: KVM's limit */
 	enum mpl_kvm_dirty_mode dirty_mode;
 	unsigned int dirty_ring_entries; /* per vCPU; 0: 4096 */
@@ -146,6 +146,10 @@ struct mpl_kvm_stats {
 				 * than a page, host and guest addresses that
 				 * differ within a page, or read-only where KVM
 				 * has no such slots */
+	uint64_t incongruent;	/* ranges of memory on huge pages, now, that KVM
+				 * maps with small ones: their guest and host
+				 * addresses differ within a page of the
+				 * region's (mpl_region_page_size()) */
 	uint64_t log_fetches;   /* KVM_GET_DIRTY_LOG */
 	uint64_t log_clears;    /* KVM_CLEAR_DIRTY_LOG */
 	uint64_t ring_entries;  /* taken out of dirty rings */

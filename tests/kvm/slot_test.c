@@ -8,6 +8,7 @@
  *   the mark    is set only if two calls failed
  *   the slots   are the map's memory, unless the mark is set
  */
+#include "tests/support/huge.h"
 #include "tests/support/kvm_world.h"
 
 #include <errno.h>
@@ -367,6 +368,46 @@ static void what_others_refuse_is_unwound(void **state)
 	each_call_and_each_pair(true);
 }
 
+/* What the kernel may still show guests is not freed. */
+static void a_degraded_mirror_holds_its_memory(void **state)
+{
+	struct stage stage;
+	struct topo *t;
+	struct kvm_world *w;
+
+	(void)state;
+	build(&stage, &scenes[1]);
+	w = stage.w;
+	t = w->t;
+	stage.bomb.armed = true;
+	topo_begin(t);
+	open_hole(&stage);
+	/* Park, -, +, +; park, and then the first deletion. */
+	fake_arm(w->fake, 6, 0);
+	assert_int_equal(topo_commit_any(t), -EPERM);
+	assert_int_equal(mpl_kvm_error(w->kvm), -ENOTRECOVERABLE);
+	stage.bomb.armed = false;
+	fake_arm(w->fake, 0, 0);
+	w->fake->watch = NULL;
+	topo_begin(t);
+	topo_remove(t, stage.ram);
+	topo_set_alias_offset(t, stage.shadow, 0);
+	assert_int_equal(topo_commit_any(t), 0);
+	topo_drop(t, stage.shadow);
+	topo_drop(t, stage.ram);
+	assert_true(w->fake->count[0] > 0);
+	assert_false(topo_settles(t, stage.ram));
+	assert_int_equal(mpl_kvm_resync(w->kvm), 0);
+	assert_int_equal(w->fake->count[0], 0);
+	/* The slot itself is freed when the next commit begins. */
+	topo_begin(t);
+	topo_add(t, w->root, 0, stage.io, 0);
+	assert_int_equal(topo_commit_any(t), 0);
+	assert_true(topo_settles(t, stage.ram));
+	assert_int_equal(mpl_listener_unregister(stage.bomb.listener), 0);
+	world_free(w);
+}
+
 /* A mirror that cannot be attached, or taken away, leaves nothing behind. */
 static void attaching_fails_at_each_call(void **state)
 {
@@ -404,11 +445,59 @@ static void attaching_fails_at_each_call(void **state)
 	world_free(w);
 }
 
+/* The map decides where; the statistics tell. */
+static void huge_pages_need_congruence(void **state)
+{
+	const struct mpl_ram_config huge = { .page_sizes = { M(2) } };
+	struct fake_kvm *fake = fake_new();
+	struct mpl_kvm_config config = fake_config(fake);
+	struct mpl_region *root, *ram;
+	struct mpl_address_space *as;
+	struct mpl_plane *plane;
+	struct mpl_txn *tx;
+	struct mpl_kvm *kvm;
+
+	(void)state;
+	if (!huge_take(M(2), 1)) {
+		fake_free(fake);
+		skip();
+	}
+	assert_int_equal(mpl_plane_new(&plane, NULL), 0);
+	assert_int_equal(mpl_region_new_container(plane, "root", M(64), &root),
+			 0);
+	assert_int_equal(mpl_region_new_ram(plane, "ram", M(2), &huge, &ram),
+			 0);
+	assert_int_equal(mpl_region_page_size(ram), M(2));
+	assert_int_equal(mpl_address_space_new(plane, "memory", root, &as), 0);
+	tx = mpl_begin(plane);
+	mpl_region_add(tx, root, M(4), ram, 0);
+	assert_int_equal(mpl_commit(tx), 0);
+	assert_int_equal(mpl_kvm_attach(as, FAKE_VM_FD, &config, &kvm), 0);
+	for (int i = 0; i < 4; i++) {
+		struct mpl_kvm_stats stats;
+
+		mpl_kvm_stats(kvm, &stats);
+		assert_int_equal(stats.incongruent, i & 1);
+		assert_int_equal(stats.slots, 1);
+		tx = mpl_begin(plane);
+		mpl_region_move(tx, ram, i & 1 ? M(6) : M(6) + K(4));
+		assert_int_equal(mpl_commit(tx), 0);
+	}
+	assert_int_equal(mpl_kvm_detach(kvm), 0);
+	mpl_region_unref(ram);
+	mpl_region_unref(root);
+	assert_int_equal(mpl_plane_free(plane), 0);
+	huge_give();
+	fake_free(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_fails_is_unwound),
 		cmocka_unit_test(what_others_refuse_is_unwound),
+		cmocka_unit_test(a_degraded_mirror_holds_its_memory),
+		cmocka_unit_test(huge_pages_need_congruence),
 		cmocka_unit_test(attaching_fails_at_each_call),
 	};
 
