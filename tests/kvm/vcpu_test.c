@@ -35,6 +35,8 @@ static int guest(void *arg, unsigned int vcpu, struct kvm_run *run)
 	(void)vcpu;
 	w->runs++;
 	w->immediate_exit = run->immediate_exit;
+	/* -EDEADLK if its reader were online. */
+	assert_int_equal(mpl_synchronize(w->m->plane), 0);
 	if (w->err)
 		return w->err;
 	/* As the kernel: what is pending first, then immediate_exit. */

@@ -149,8 +149,11 @@ static void build(bool control_thread)
 
 	w = (struct world){ .mutex = PTHREAD_MUTEX_INITIALIZER,
 			    .changed = PTHREAD_COND_INITIALIZER };
-	w.vm = vm_new(&(struct mpl_plane_config){ .control_thread =
-							  control_thread },
+	/* The third vCPU is online for as long as all this takes. */
+	w.vm = vm_new(&(struct mpl_plane_config){
+			      .control_thread = control_thread,
+			      .stall_ms = 600000,
+		      },
 		      NULL);
 	w.vm->device.inside = commit_inside;
 	w.vm->port.inside = hold_lock;
