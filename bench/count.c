@@ -180,6 +180,42 @@ static void ram_translate(const struct subject *subject, uint64_t units)
 	}
 }
 
+static void map_unmap(const struct subject *subject, uint64_t units)
+{
+	struct mpl_mapping mapping;
+
+	for (uint64_t i = 0; i < units; i++) {
+		size_t len = 1526;
+
+		bench_use(mpl_map(subject->reader, subject->io->as, 64, attrs,
+				  MPL_FOR_WRITE, &len, &mapping));
+		peer_use(mapping.host);
+		bench_use(mpl_unmap(subject->reader, &mapping, len));
+	}
+}
+
+static void iommu_load(const struct subject *subject, uint64_t units)
+{
+	uint64_t value;
+
+	for (uint64_t i = 0; i < units; i++)
+		bench_use(mpl_load(subject->reader, subject->io->translated, 64,
+				   attrs, 4, MPL_LITTLE_ENDIAN, &value));
+}
+
+static void iommu_translate(const struct subject *subject, uint64_t units)
+{
+	size_t contiguous;
+	void *host;
+
+	for (uint64_t i = 0; i < units; i++) {
+		bench_use(mpl_translate(subject->reader, subject->io->translated, 64,
+					1526, MPL_FOR_READ, &host,
+					&contiguous));
+		peer_use(host);
+	}
+}
+
 static void toggle(const struct subject *subject, uint64_t units)
 {
 	const struct world *world = subject->world;
@@ -220,6 +256,9 @@ static const struct item items[] = {
 	{ "access/ram_exchange", ram_exchange, UNITS, 0 },
 	{ "access/translate", ram_translate, UNITS, 0 },
 	{ "access/burst_write", ram_burst, UNITS, 0 },
+	{ "dma/map_unmap", map_unmap, UNITS, 0 },
+	{ "dma/iommu_load", iommu_load, UNITS, 0 },
+	{ "dma/iommu_translate", iommu_translate, UNITS, 0 },
 	{ "commit/toggle_twice/64", toggle, TOGGLES, 64 },
 	{ "commit/toggle_twice/1024", toggle, TOGGLES, 1024 },
 	{ "commit/toggle_twice/16384", toggle, TOGGLES, 16384 },

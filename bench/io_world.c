@@ -70,6 +70,38 @@ static int make_space(struct io_world *world)
 	return err;
 }
 
+static mpl_result_t translate(void *opaque, uint64_t iova,
+			      enum mpl_intent intent, struct mpl_attrs attrs,
+			      struct mpl_iommu_page *page)
+{
+	const struct io_world *world = opaque;
+
+	(void)intent, (void)attrs;
+	page->as = world->as;
+	page->address = iova;
+	page->mask = IO_PAGE - 1;
+	page->permissions = MPL_FOR_BOTH;
+	return MPL_OK;
+}
+
+static int make_iommu(struct io_world *world)
+{
+	static const struct mpl_iommu_ops ops = {
+		.translate = translate,
+		.concurrency = MPL_LOCK_FREE,
+	};
+	struct mpl_region *iommu;
+	int err = mpl_region_new_iommu(world->plane, "iommu", UINT64_MAX, &ops,
+				       world, &iommu);
+
+	if (err)
+		return err;
+	err = mpl_address_space_new(world->plane, "translated", iommu,
+				    &world->translated);
+	mpl_region_unref(iommu);
+	return err;
+}
+
 static int make_bus(struct io_world *world)
 {
 	size_t bytes = (IO_DEVICES + 1) * sizeof(*world->sections);
@@ -106,6 +138,8 @@ static int fill(struct io_world *world)
 	err = mpl_plane_new(&world->plane, NULL);
 	if (!err)
 		err = make_space(world);
+	if (!err)
+		err = make_iommu(world);
 	return err ? err : make_bus(world);
 }
 

@@ -6,6 +6,8 @@
  *	0		RAM, IO_RAM_BYTES
  *	c0000000	IO_DEVICES devices of a page each, 64 KiB apart
  *	e0000000	one more, of the serialised class
+ *
+ * And a space that shows all that through an iommu, page by page where it is.
  */
 #ifndef BENCH_IO_WORLD_H
 #define BENCH_IO_WORLD_H
@@ -24,6 +26,7 @@
 struct io_world {
 	struct mpl_plane *plane;
 	struct mpl_address_space *as;
+	struct mpl_address_space *translated;
 	uint8_t *ram; /* IO_RAM_BYTES */
 
 	struct mpl_section *sections; /* the lock-free devices, from [1] on */

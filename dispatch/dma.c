@@ -116,15 +116,27 @@ static int map_bounce(struct mpl_reader_state *reader,
 	return 0;
 }
 
-/* Memory behind iommus, or that is logged. */
-static int map_memory(struct mpl_reader_state *reader,
-		      const struct mpl_asked *asked, size_t *len,
-		      struct mpl_mapping *mapping)
+static __attribute__((noinline)) int
+map_slow(struct mpl_reader_state *reader, const struct mpl_asked *asked,
+	 size_t *len, struct mpl_mapping *mapping)
 {
-	struct mpl_reach reach;
+	uint64_t decode_errors = reader->stats.decode_errors;
+	uint64_t access_errors = reader->stats.access_errors;
 	struct mpl_trail trail, *kept = NULL;
-	mpl_result_t result = mpl_iommu_host(reader, asked, &reach, &trail);
+	struct mpl_reach reach;
+	mpl_result_t result;
 
+	if (!asked->len || mpl_clip_to_top(asked->gpa, asked->len) !=
+				   asked->len ||
+	    !is_intent(asked->intent))
+		return -EINVAL;
+	result = mpl_iommu_host(reader, asked, &reach, &trail);
+	if (reach.section && bounces(reach.section, asked->intent)) {
+		/* That it is not memory is no error then. */
+		reader->stats.decode_errors = decode_errors;
+		reader->stats.access_errors = access_errors;
+		return map_bounce(reader, *asked, len, mapping);
+	}
 	if (result)
 		return mpl_result_error(result);
 	if (trail.count) {
@@ -137,28 +149,6 @@ static int map_memory(struct mpl_reader_state *reader,
 	mapping->trail = kept;
 	*len = reach.len;
 	return 0;
-}
-
-static __attribute__((noinline)) int
-map_slow(struct mpl_reader_state *reader, const struct mpl_asked *asked,
-	 size_t *len, struct mpl_mapping *mapping)
-{
-	struct mpl_reach reach;
-	struct mpl_trail trail;
-	mpl_result_t result;
-
-	if (!asked->len || mpl_clip_to_top(asked->gpa, asked->len) !=
-				   asked->len ||
-	    !is_intent(asked->intent))
-		return -EINVAL;
-	result = mpl_iommu_reach(reader, asked, &reach, &trail);
-	if (result)
-		return mpl_result_error(result);
-	if (mpl_section_is_unassigned(reach.section))
-		return mpl_result_error(mpl_count_decode_error(reader));
-	if (bounces(reach.section, asked->intent))
-		return map_bounce(reader, *asked, len, mapping);
-	return map_memory(reader, asked, len, mapping);
 }
 
 int mpl_map(struct mpl_reader *pub, const struct mpl_address_space *as,

@@ -474,7 +474,8 @@ mpl_result_t mpl_iommu_host(struct mpl_reader_state *reader,
 			    struct mpl_reach *reach, struct mpl_trail *trail)
 {
 	for (unsigned int i = 0; i < MPL_IOMMU_RESTARTS; i++) {
-		struct mpl_reader_stats before;
+		uint64_t decode_errors = reader->stats.decode_errors;
+		uint64_t access_errors = reader->stats.access_errors;
 		mpl_result_t result;
 		bool done;
 
@@ -485,10 +486,11 @@ mpl_result_t mpl_iommu_host(struct mpl_reader_state *reader,
 			return mpl_count_decode_error(reader);
 		if (!is_memory(reach->section, asked->intent))
 			return mpl_count_access_error(reader);
-		before = reader->stats;
+		if (reach->len == asked->len || trail->count != 1)
+			return MPL_OK;
 		done = extend(reader, asked, reach, trail);
-		reader->stats.decode_errors = before.decode_errors;
-		reader->stats.access_errors = before.access_errors;
+		reader->stats.decode_errors = decode_errors;
+		reader->stats.access_errors = access_errors;
 		if (done)
 			return MPL_OK;
 	}

@@ -19,6 +19,27 @@ static void append(struct iovec *iov, unsigned int *count, uint8_t *host,
 	iov[(*count)++] = (struct iovec){ .iov_base = host, .iov_len = len };
 }
 
+/* Behind iommus a page at a time: those that follow are joined anyway. */
+static mpl_result_t reach_memory(struct mpl_reader_state *reader,
+				 const struct mpl_asked *asked,
+				 struct mpl_reach *reach)
+{
+	struct mpl_trail trail;
+	mpl_result_t result = mpl_iommu_reach(reader, asked, reach, &trail);
+	const struct mpl_section *section = reach->section;
+
+	if (result)
+		return result;
+	if (mpl_section_is_unassigned(section))
+		return mpl_count_decode_error(reader);
+	if ((mpl_section_rights(section) & asked->intent) != asked->intent ||
+	    (asked->intent & MPL_FOR_WRITE &&
+	     section->flags & MPL_SECTION_LOGGED &&
+	     !mpl_reader_note_write(reader, section, reach->gpa, reach->len)))
+		return mpl_count_access_error(reader);
+	return MPL_OK;
+}
+
 /* The rest of a range.  *done is what was found so far. */
 static mpl_result_t gather(struct mpl_reader_state *reader,
 			   struct mpl_asked asked, struct iovec *iov,
@@ -39,7 +60,7 @@ static mpl_result_t gather(struct mpl_reader_state *reader,
 			reach.len = mpl_section_rest(section, asked.gpa,
 						     asked.len);
 		else
-			result = mpl_iommu_pointer(reader, &asked, &reach);
+			result = reach_memory(reader, &asked, &reach);
 		/* Next time without what will never be. */
 		if (result && reader->pauses != pauses)
 			*limit = *done;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Ways through iommus that windows and mappings rest on. */
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "dispatch/iommu.h"
 
@@ -24,11 +26,14 @@ bool mpl_trail_is_good(const struct mpl_reader *reader,
 
 struct mpl_trail *mpl_trail_keep(const struct mpl_trail *trail)
 {
-	struct mpl_trail *kept = malloc(sizeof(*kept));
+	/* Few ways have more than one or two hops. */
+	size_t bytes = offsetof(struct mpl_trail, hops) +
+		       trail->count * sizeof(trail->hops[0]);
+	struct mpl_trail *kept = malloc(bytes);
 
 	if (!kept)
 		return NULL;
-	*kept = *trail;
+	memcpy(kept, trail, bytes);
 	for (unsigned int i = 0; i < kept->count; i++) {
 		mpl_list_init(&kept->hops[i].link);
 		mpl_device_ref(kept->hops[i].device);

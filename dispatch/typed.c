@@ -10,6 +10,89 @@ static uint64_t mask(unsigned int size)
 	return UINT64_MAX >> (64 - 8 * size);
 }
 
+/*
+ * Where an iommu leads an aligned word.  True: *host is memory that may be used
+ * so, or NULL and *result says why the word as a whole is not.  False: it goes
+ * the long way (to a device, or in pieces).
+ */
+static __attribute__((noinline)) bool
+word_through(struct mpl_reader_state *reader,
+	     const struct mpl_address_space *as, uint64_t gpa,
+	     struct mpl_attrs attrs, unsigned int size,
+	     enum mpl_intent intent, void **host, mpl_result_t *result)
+{
+	const struct mpl_asked asked = {
+		.as = as,
+		.gpa = gpa,
+		.len = size,
+		.intent = intent,
+		.attrs = attrs,
+	};
+	struct mpl_reach reach;
+	struct mpl_trail trail;
+
+	if (gpa & (size - 1))
+		return false;
+	*host = NULL;
+	*result = mpl_iommu_reach(reader, &asked, &reach, &trail);
+	if (reach.len != size)
+		return false;
+	if (*result)
+		return true;
+	if (!mpl_section_direct(reach.section, (uint32_t)intent))
+		return false;
+	*host = mpl_section_host(reach.section, reach.gpa);
+	return true;
+}
+
+static bool load_through(struct mpl_reader_state *reader,
+			 const struct mpl_address_space *as, uint64_t gpa,
+			 struct mpl_attrs attrs, unsigned int size,
+			 uint64_t *word, mpl_result_t *result)
+{
+	void *host;
+
+	if (!word_through(reader, as, gpa, attrs, size, MPL_FOR_READ, &host,
+			  result))
+		return false;
+	*word = host ? mpl_memory_load(host, size) :
+		       UINT64_C(0x0101010101010101) *
+			       reader->dp->unassigned_byte & mask(size);
+	return true;
+}
+
+static __attribute__((noinline)) mpl_result_t
+load_long(struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	  uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	  const struct mpl_section *section, uint64_t *word)
+{
+	mpl_result_t result;
+
+	if (section->flags & MPL_SECTION_IOMMU &&
+	    load_through(reader, as, gpa, attrs, size, word, &result)) {
+		mpl_tally(&reader->stats.reads);
+		return result;
+	}
+	result = mpl_read(&reader->pub, as, gpa, attrs, word, size);
+	*word = mpl_memory_load(word, size);
+	return result;
+}
+
+static bool store_through(struct mpl_reader_state *reader,
+			  const struct mpl_address_space *as, uint64_t gpa,
+			  struct mpl_attrs attrs, unsigned int size,
+			  uint64_t word, mpl_result_t *result)
+{
+	void *host;
+
+	if (!word_through(reader, as, gpa, attrs, size, MPL_FOR_WRITE, &host,
+			  result))
+		return false;
+	if (host)
+		mpl_memory_store(host, size, word);
+	return true;
+}
+
 mpl_result_t mpl_load(struct mpl_reader *pub,
 		      const struct mpl_address_space *as, uint64_t gpa,
 		      struct mpl_attrs attrs, unsigned int size,
@@ -34,8 +117,8 @@ mpl_result_t mpl_load(struct mpl_reader *pub,
 					    &word);
 		word &= mask(size);
 	} else {
-		result = mpl_read(pub, as, gpa, attrs, &word, size);
-		word = mpl_memory_load(&word, size);
+		result = load_long(reader, as, gpa, attrs, size, section,
+				   &word);
 	}
 	*value = mpl_to_endian(word, size, mpl_is_big_endian(endian));
 	return result;
@@ -48,6 +131,7 @@ mpl_result_t mpl_store(struct mpl_reader *pub,
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
+	mpl_result_t result;
 	uint64_t word;
 
 	if (!mpl_is_word(size))
@@ -65,6 +149,11 @@ mpl_result_t mpl_store(struct mpl_reader *pub,
 		mpl_tally(&reader->stats.writes);
 		return mpl_io_simple_write(reader, section, gpa, size, attrs,
 					   word);
+	}
+	if (section->flags & MPL_SECTION_IOMMU &&
+	    store_through(reader, as, gpa, attrs, size, word, &result)) {
+		mpl_tally(&reader->stats.writes);
+		return result;
 	}
 	mpl_memory_store(&word, size, word);
 	return mpl_write(pub, as, gpa, attrs, &word, size);
