@@ -49,6 +49,39 @@ uint64_t huge_free(uint64_t size)
 	return number(size, "free_hugepages") - number(size, "resv_hugepages");
 }
 
+/* Note in the lock's file what is to be given back; 0: nothing is. */
+static void note(uint64_t size, uint64_t count)
+{
+	char text[64];
+	int len = snprintf(text, sizeof(text), "%llu %llu\n",
+			   (unsigned long long)size, (unsigned long long)count);
+
+	if (ftruncate(lock_fd, 0) ||
+	    pwrite(lock_fd, text, (size_t)len, 0) != len)
+		printf("huge pages: no note: %s\n", strerror(errno));
+}
+
+static void give(uint64_t size, uint64_t count)
+{
+	uint64_t total = number(size, "nr_hugepages");
+
+	if (count && total >= count)
+		set_total(size, total - count);
+}
+
+/* Whoever had the lock before was killed: give back what it took. */
+static void give_for_the_dead(void)
+{
+	unsigned long long size, count;
+	char text[64];
+	ssize_t len = pread(lock_fd, text, sizeof(text) - 1, 0);
+
+	text[len > 0 ? len : 0] = '\0';
+	if (sscanf(text, "%llu %llu", &size, &count) == 2)
+		give(size, count);
+	note(0, 0);
+}
+
 bool huge_take(uint64_t size, uint64_t count)
 {
 	uint64_t before;
@@ -59,6 +92,7 @@ bool huge_take(uint64_t size, uint64_t count)
 		printf("huge pages: no lock: %s\n", strerror(errno));
 		return false;
 	}
+	give_for_the_dead();
 	before = number(size, "nr_hugepages");
 	taken_size = size;
 	taken_count = count;
@@ -72,6 +106,7 @@ bool huge_take(uint64_t size, uint64_t count)
 		set_total(size, before);
 		taken_count = 0;
 	} else {
+		note(size, count);
 		return true;
 	}
 	huge_give();
@@ -80,12 +115,11 @@ bool huge_take(uint64_t size, uint64_t count)
 
 void huge_give(void)
 {
-	uint64_t total = number(taken_size, "nr_hugepages");
-
-	if (taken_count && total >= taken_count)
-		set_total(taken_size, total - taken_count);
+	if (lock_fd < 0)
+		return;
+	give(taken_size, taken_count);
 	taken_count = 0;
-	if (lock_fd >= 0)
-		close(lock_fd);
+	note(0, 0);
+	close(lock_fd);
 	lock_fd = -1;
 }
