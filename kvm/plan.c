@@ -2,127 +2,12 @@
 #include "kvm/plan.h"
 
 #include <errno.h>
-#include <memplane/region.h>
 #include <memplane/space.h>
 #include <stdlib.h>
 
 #include "kvm/kvm.h"
 #include "lib/base/vector.h"
 #include "lib/plane.h"
-
-#define PAGE UINT64_C(4096)
-
-/* Memory that guests may reach without an exit. */
-static bool can_be_slot(const struct mpl_flat_range *flat)
-{
-	/* Of broken pages the guest is told by the access path, not the
-	 * kernel's signal. */
-	if (flat->poisoned)
-		return false;
-	switch (mpl_region_kind(flat->region)) {
-	case MPL_RAM:
-	case MPL_ROM:
-	case MPL_RAM_DEVICE:
-		return mpl_region_host(flat->region) != NULL;
-	case MPL_ROM_DEVICE:
-		return flat->rom_mode && mpl_region_host(flat->region);
-	default:
-		return false;
-	}
-}
-
-bool mpl_kvm_run_of(const struct mpl_kvm_mirror *mirror,
-		    const struct mpl_flat_range *flat, struct mpl_kvm_run *out)
-{
-	enum mpl_region_kind kind = mpl_region_kind(flat->region);
-	uint64_t start = (flat->start + PAGE - 1) & ~(PAGE - 1);
-	/* A slot that ends at 2^64 would overflow in the kernel. */
-	uint64_t end =
-		(flat->last == UINT64_MAX ? flat->last : flat->last + 1) &
-		~(PAGE - 1);
-	uintptr_t host = (uintptr_t)mpl_region_host(flat->region) +
-			 flat->offset + (start - flat->start);
-
-	if (!can_be_slot(flat) || start < flat->start || start >= end ||
-	    host % PAGE)
-		return false;
-	*out = (struct mpl_kvm_run){
-		.start = start,
-		.last = end - 1,
-		.region = flat->region,
-		.offset = flat->offset + (start - flat->start),
-		.host = host,
-		.readonly = flat->readonly || kind == MPL_ROM ||
-			    kind == MPL_ROM_DEVICE,
-	};
-	/* Of a read-only slot nothing is ever logged. */
-	out->log = flat->dirty_mask && !out->readonly;
-	return !out->readonly || mirror->kvm->caps.readonly;
-}
-
-static int push(struct mpl_kvm_runs *runs, const struct mpl_kvm_run *run)
-{
-	if (MPL_RESERVE(runs, 1))
-		return -ENOMEM;
-	runs->items[runs->count++] = *run;
-	return 0;
-}
-
-/* The same memory at the same addresses, but for the log? */
-static bool agree(const struct mpl_kvm_run *a, const struct mpl_kvm_run *b)
-{
-	return a->region == b->region && a->readonly == b->readonly &&
-	       a->host - a->start == b->host - b->start;
-}
-
-static struct mpl_kvm_run cut(const struct mpl_kvm_run *run, uint64_t start,
-			      uint64_t last)
-{
-	struct mpl_kvm_run piece = *run;
-
-	piece.offset += start - run->start;
-	piece.host += start - run->start;
-	piece.start = start;
-	piece.last = last;
-	return piece;
-}
-
-/* What `from` has that `other` has not; both in ascending order. */
-static int subtract(const struct mpl_kvm_runs *from,
-		    const struct mpl_kvm_runs *other, struct mpl_kvm_runs *out)
-{
-	size_t at = 0;
-	int err = 0;
-
-	for (size_t i = 0; i < from->count && !err; i++) {
-		const struct mpl_kvm_run *run = &from->items[i];
-		uint64_t next = run->start;
-
-		while (at < other->count && other->items[at].last < run->start)
-			at++;
-		for (size_t j = at; j < other->count && !err &&
-				    other->items[j].start <= run->last;
-		     j++) {
-			const struct mpl_kvm_run *same = &other->items[j];
-
-			if (!agree(run, same))
-				continue;
-			if (same->start > next) {
-				struct mpl_kvm_run piece =
-					cut(run, next, same->start - 1);
-
-				err = push(out, &piece);
-			}
-			next = same->last + 1; /* no run ends at 2^64 */
-		}
-		if (!err && next <= run->last) {
-			struct mpl_kvm_run piece = cut(run, next, run->last);
-
-			err = push(out, &piece);
-		}
-	}
-	return err;
-}
 
 static int add_to(struct mpl_kvm_slot_list *list, struct mpl_kvm_slot *slot)
 {
@@ -190,7 +75,8 @@ static int plan_flags(struct mpl_kvm_mirror *mirror)
 
 			if (old->start > now->last)
 				break;
-			if (!agree(old, now) || old->log == now->log)
+			if (!mpl_kvm_runs_agree(old, now) ||
+			    old->log == now->log)
 				continue;
 			err = mpl_interval_each(
 				&mirror->slots.tree,
@@ -227,86 +113,12 @@ static int push_rest(struct mpl_kvm_plan *plan, const struct mpl_kvm_slot *slot)
 	for (gone.count = 0; low + gone.count < plan->gone.count &&
 			     gone.items[gone.count].start <= run.last;)
 		gone.count++;
-	return subtract(&whole, &gone, &plan->come);
-}
-
-static int compare_runs(const void *a, const void *b)
-{
-	const struct mpl_kvm_run *left = a, *right = b;
-
-	return left->start < right->start ? -1 : left->start > right->start;
-}
-
-static bool follows(const struct mpl_kvm_run *low,
-		    const struct mpl_kvm_run *high)
-{
-	return low->last + 1 == high->start && low->log == high->log &&
-	       agree(low, high);
-}
-
-/* Sort, and make one of those that follow each other. */
-static void join(struct mpl_kvm_runs *runs)
-{
-	size_t count = 0;
-
-	if (runs->count > 1)
-		qsort(runs->items, runs->count, sizeof(runs->items[0]),
-		      compare_runs);
-	for (size_t i = 0; i < runs->count; i++) {
-		struct mpl_kvm_run *run = &runs->items[i];
-
-		if (count && follows(&runs->items[count - 1], run))
-			runs->items[count - 1].last = run->last;
-		else
-			runs->items[count++] = *run;
-	}
-	runs->count = count;
-}
-
-/*
- * The end of the first slot of a run: all of it, or as much as a slot may
- * have, at the end of a huge page.
- */
-static uint64_t first_last(const struct mpl_kvm *kvm,
-			   const struct mpl_kvm_run *run)
-{
-	uint64_t max = kvm->config.slot_bytes_max;
-	uint64_t align = max >= MPL_GIB     ? MPL_GIB :
-			 max >= 2 * MPL_MIB ? 2 * MPL_MIB :
-					      PAGE;
-	uint64_t end;
-
-	if (run->last - run->start < max)
-		return run->last;
-	end = (run->start + max) & ~(align - 1);
-	return (end > run->start ? end : run->start + max) - 1;
-}
-
-static size_t slots_for(const struct mpl_kvm *kvm, struct mpl_kvm_run run)
-{
-	uint64_t last;
-	size_t count = 1;
-
-	while ((last = first_last(kvm, &run)) != run.last) {
-		run = cut(&run, last + 1, run.last);
-		count++;
-	}
-	return count;
-}
-
-static size_t slots_for_all(const struct mpl_kvm *kvm,
-			    const struct mpl_kvm_runs *runs)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < runs->count; i++)
-		count += slots_for(kvm, runs->items[i]);
-	return count;
+	return mpl_kvm_runs_subtract(&whole, &gone, &plan->come);
 }
 
 /* A slot that stays, or (without one) memory that gets one. */
 struct part {
-	struct mpl_kvm_run run; /* first: for compare_runs() */
+	struct mpl_kvm_run run; /* first: for mpl_kvm_run_compare() */
 	struct mpl_kvm_slot *slot;
 };
 
@@ -342,7 +154,7 @@ static int join_parts(struct mpl_kvm *kvm, const struct parts *parts,
 	int err = 0;
 
 	whole.last = parts->items[to - 1].run.last;
-	if (slots_for(kvm, whole) >= to - from)
+	if (mpl_kvm_run_slots(kvm, whole) >= to - from)
 		return 0;
 	for (size_t i = from; i < to && !err; i++) {
 		const struct part *part = &parts->items[i];
@@ -351,7 +163,7 @@ static int join_parts(struct mpl_kvm *kvm, const struct parts *parts,
 			continue;
 		err = doom(kvm, &part->slot->node);
 		if (!err)
-			err = push(&kvm->plan.come, &part->run);
+			err = mpl_kvm_runs_push(&kvm->plan.come, &part->run);
 	}
 	return err;
 }
@@ -373,16 +185,17 @@ static int compact(struct mpl_kvm_mirror *mirror)
 	}
 	if (parts.count > 1)
 		qsort(parts.items, parts.count, sizeof(parts.items[0]),
-		      compare_runs);
+		      mpl_kvm_run_compare);
 	for (size_t from = 0, to; from < parts.count && !err; from = to) {
 		for (to = from + 1;
 		     to < parts.count &&
-		     follows(&parts.items[to - 1].run, &parts.items[to].run);)
+		     mpl_kvm_run_follows(&parts.items[to - 1].run,
+					 &parts.items[to].run);)
 			to++;
 		err = join_parts(kvm, &parts, from, to);
 	}
 	free(parts.items);
-	join(&kvm->plan.come);
+	mpl_kvm_runs_join(&kvm->plan.come);
 	kvm->stats.compactions++;
 	return err;
 }
@@ -391,7 +204,7 @@ static int compare_slots(const void *a, const void *b)
 {
 	const struct mpl_kvm_slot *const *left = a, *const *right = b;
 
-	return compare_runs(&(*left)->run, &(*right)->run);
+	return mpl_kvm_run_compare(&(*left)->run, &(*right)->run);
 }
 
 /* One mirror's part of the plan: where it begins in each list. */
@@ -453,7 +266,7 @@ static int make_slots(const struct turn *turn)
 {
 	struct mpl_kvm *kvm = turn->mirror->kvm;
 	const struct mpl_kvm_runs *come = &kvm->plan.come;
-	size_t count = slots_for_all(kvm, come);
+	size_t count = mpl_kvm_runs_slots(kvm, come);
 	size_t ids = kvm->plan.dels.count - turn->dels;
 	int err = count > ids ? mpl_kvm_ids_reserve(turn->mirror, count - ids) :
 				0;
@@ -463,37 +276,30 @@ static int make_slots(const struct turn *turn)
 		bool more = true;
 
 		while (more && !err) {
-			uint64_t last = first_last(kvm, &rest);
-			struct mpl_kvm_run run = cut(&rest, rest.start, last);
+			uint64_t last = mpl_kvm_run_first_last(kvm, &rest);
+			struct mpl_kvm_run run =
+				mpl_kvm_run_cut(&rest, rest.start, last);
 
 			err = make_slot(turn, &run);
 			more = last != rest.last;
 			if (more)
-				rest = cut(&rest, last + 1, rest.last);
+				rest = mpl_kvm_run_cut(&rest, last + 1,
+						       rest.last);
 		}
 	}
 	return err;
 }
 
-/* KVM maps huge pages only where both addresses are at the same place in one.
- */
-static bool loses_huge_pages(const struct mpl_kvm_run *run)
-{
-	uint64_t page = mpl_region_page_size(run->region);
-
-	return page > PAGE && (run->host - run->start) % page;
-}
-
 static int drop_range(struct turn *turn, const struct mpl_kvm_run *run)
 {
-	turn->incongruent -= loses_huge_pages(run);
-	return push(&turn->mirror->kvm->plan.before, run);
+	turn->incongruent -= mpl_kvm_run_loses_huge_pages(run);
+	return mpl_kvm_runs_push(&turn->mirror->kvm->plan.before, run);
 }
 
 static int note_range(struct turn *turn, const struct mpl_kvm_run *run)
 {
-	turn->incongruent += loses_huge_pages(run);
-	return push(&turn->mirror->kvm->plan.after, run);
+	turn->incongruent += mpl_kvm_run_loses_huge_pages(run);
+	return mpl_kvm_runs_push(&turn->mirror->kvm->plan.after, run);
 }
 
 static int collect(void *arg, const struct mpl_flat_range *before,
@@ -505,11 +311,11 @@ static int collect(void *arg, const struct mpl_flat_range *before,
 
 	if (before && mpl_kvm_run_of(turn->mirror, before, &run))
 		err = drop_range(turn, &run);
-	else if (before && can_be_slot(before))
+	else if (before && mpl_kvm_can_be_slot(before))
 		turn->unmapped--;
 	if (!err && after && mpl_kvm_run_of(turn->mirror, after, &run))
 		err = note_range(turn, &run);
-	else if (!err && after && can_be_slot(after))
+	else if (!err && after && mpl_kvm_can_be_slot(after))
 		turn->unmapped++;
 	return err;
 }
@@ -519,7 +325,8 @@ static int plan_differences(const struct turn *turn)
 {
 	struct mpl_kvm *kvm = turn->mirror->kvm;
 	struct mpl_kvm_plan *plan = &kvm->plan;
-	int err = subtract(&plan->before, &plan->after, &plan->gone);
+	int err =
+		mpl_kvm_runs_subtract(&plan->before, &plan->after, &plan->gone);
 
 	if (!err)
 		err = plan_flags(turn->mirror);
@@ -528,7 +335,8 @@ static int plan_differences(const struct turn *turn)
 					plan->gone.items[i].start,
 					plan->gone.items[i].last, doom, kvm);
 	if (!err)
-		err = subtract(&plan->after, &plan->before, &plan->come);
+		err = mpl_kvm_runs_subtract(&plan->after, &plan->before,
+					    &plan->come);
 	for (size_t i = turn->dels; i < plan->dels.count && !err; i++)
 		err = push_rest(plan, plan->dels.items[i]);
 	return err;
@@ -542,7 +350,8 @@ static int plan_rebuild(const struct turn *turn)
 				    doom, kvm);
 
 	for (size_t i = 0; i < kvm->plan.after.count && !err; i++)
-		err = push(&kvm->plan.come, &kvm->plan.after.items[i]);
+		err = mpl_kvm_runs_push(&kvm->plan.come,
+					&kvm->plan.after.items[i]);
 	return err;
 }
 
@@ -552,7 +361,7 @@ static bool fits(const struct turn *turn, size_t *slots)
 
 	*slots = turn->mirror->slots.count -
 		 (kvm->plan.dels.count - turn->dels) +
-		 slots_for_all(kvm, &kvm->plan.come);
+		 mpl_kvm_runs_slots(kvm, &kvm->plan.come);
 	return *slots <= kvm->config.slots_max;
 }
 
@@ -629,7 +438,7 @@ int mpl_kvm_plan_add(struct mpl_kvm_mirror *mirror,
 	if (!err)
 		err = slots->rebuild ? plan_rebuild(&turn) :
 				       plan_differences(&turn);
-	join(&plan->come);
+	mpl_kvm_runs_join(&plan->come);
 	if (!err)
 		err = make_room(&turn);
 	drop_flags(&turn);

@@ -28,24 +28,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kvm/run.h"
+
 /* KVM counts a slot's pages in 31 bits. */
 #define MPL_KVM_SLOT_BYTES_MAX (((UINT64_C(1) << 31) - 1) * 4096)
 
 struct mpl_kvm;
 struct mpl_kvm_mirror;
-struct mpl_kvm_run;
 struct mpl_kvm_slot;
-struct mpl_flat_range;
 struct mpl_listener_plan;
 
 struct mpl_kvm_slot_list {
 	struct mpl_kvm_slot **items;
-	size_t count;
-	size_t capacity;
-};
-
-struct mpl_kvm_runs {
-	struct mpl_kvm_run *items;
 	size_t count;
 	size_t capacity;
 };
@@ -71,12 +65,6 @@ struct mpl_kvm_plan {
 	struct mpl_kvm_runs gone;
 	struct mpl_kvm_runs come;
 };
-
-/*
- * The whole pages of a range that can be a slot's.  False: there are none.
- */
-bool mpl_kvm_run_of(const struct mpl_kvm_mirror *mirror,
-		    const struct mpl_flat_range *flat, struct mpl_kvm_run *out);
 
 /*
  * Add what one mirror needs.  Errors: -ENOMEM, -ENOSPC (more slots than the VM

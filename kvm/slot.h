@@ -21,22 +21,11 @@
 
 #include <stdbool.h>
 
+#include "kvm/run.h"
 #include "lib/base/interval.h"
 
 struct mpl_kvm;
 struct mpl_kvm_mirror;
-struct mpl_region;
-
-/* Memory, page by page at the same distance from its guest address. */
-struct mpl_kvm_run {
-	uint64_t start; /* of a page */
-	uint64_t last;
-	struct mpl_region *region;
-	uint64_t offset; /* in the region, of `start` */
-	uintptr_t host;  /* of `start` */
-	bool readonly;
-	bool log; /* its writes are logged by somebody */
-};
 
 struct mpl_kvm_slot {
 	struct mpl_interval node; /* first */
