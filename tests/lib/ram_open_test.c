@@ -143,7 +143,9 @@ static void test_growing(void **state)
 	assert_int_equal(mpl_region_size(ram), pages * HUGE);
 	assert_int_equal(mpl_ram_query(ram, &info), 0);
 	assert_int_equal(info.accessible, pages * HUGE);
-	memset(info.host, 1, pages * HUGE);
+	/* The last one: there may be many, and sanitizers remember each byte.
+	 */
+	memset((char *)info.host + (pages - 1) * HUGE, 1, HUGE);
 	mpl_region_unref(ram);
 	assert_int_equal(huge_free(HUGE), pages);
 }
