@@ -100,7 +100,7 @@ void console_run(struct vm *vm)
 		{ .fd = uart_fd(vm->uart), .events = POLLIN },
 		{ .fd = vm->end_fd, .events = POLLIN },
 	};
-	time_t reported = now();
+	time_t began = now(), reported = began;
 	bool input = true;
 	uint64_t count;
 	size_t room;
@@ -117,10 +117,13 @@ void console_run(struct vm *vm)
 		if (fds[1].revents &&
 		    read(fds[1].fd, &count, sizeof(count)) > 0)
 			write_output(vm);
-		if (vm->options.stats && now() != reported) {
+		if (now() == reported)
+			continue;
+		reported = now();
+		if (vm->options.stats)
 			report(vm);
-			reported = now();
-		}
+		if (reported == began + 10)
+			report_silence(vm);
 	}
 	write_output(vm);
 }

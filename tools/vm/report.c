@@ -72,3 +72,16 @@ void report(struct vm *vm)
 	/* The terminal may be raw. */
 	fprintf(stderr, "mpl-vm: %s\r\n", line);
 }
+
+/* A kernel that has done nothing for long is one that KVM does not run. */
+void report_silence(const struct vm *vm)
+{
+	struct mpl_vcpu_stats stats;
+
+	mpl_vcpu_stats(vm->cpus[0].vcpu, &stats);
+	if (!stats.exits)
+		fputs("mpl-vm: nothing came out of the guest yet.  Some "
+		      "/dev/kvm interpret kernels that were not made for "
+		      "them; `tools/kvm-guest -i mpl-vm` is faster.\r\n",
+		      stderr);
+}

@@ -186,5 +186,6 @@ void churn_report(const struct churn *churn, FILE *out);
 /* report.c */
 void report_memory(const struct vm *vm);
 void report(struct vm *vm);
+void report_silence(const struct vm *vm);
 
 #endif
