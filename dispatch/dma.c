@@ -23,10 +23,10 @@ static inline bool is_intent(unsigned int intent)
 }
 
 /* What a mapping of memory is; it counts from now on. */
-static void fill(struct mpl_reader_state *reader,
-		 const struct mpl_asked *asked,
-		 const struct mpl_section *section, uint64_t gpa, uint64_t len,
-		 struct mpl_mapping *mapping)
+static inline void fill(struct mpl_reader_state *reader,
+			const struct mpl_asked *asked,
+			const struct mpl_section *section, uint64_t gpa,
+			uint64_t len, struct mpl_mapping *mapping)
 {
 	mpl_mapped_make(reader, section->device);
 	mapping->host = mpl_section_host(section, gpa);
@@ -199,6 +199,16 @@ static int unmap_bounce(struct mpl_reader_state *reader,
 	return mpl_result_error(result);
 }
 
+/*
+ * Does somebody log it?  To a reader without the fence that marking has: a log
+ * is complete once the readers that were online have been quiescent (dirty.h),
+ * so that one which is not seen here begins after this unmap.
+ */
+static inline bool is_logged(const struct mpl_device *device)
+{
+	return __atomic_load_n(&device->dirty.clients, __ATOMIC_RELAXED);
+}
+
 int mpl_unmap(struct mpl_reader *pub, struct mpl_mapping *mapping,
 	      size_t written)
 {
@@ -217,7 +227,7 @@ int mpl_unmap(struct mpl_reader *pub, struct mpl_mapping *mapping,
 	if (!device)
 		return reader ? unmap_bounce(reader, mapping, written) :
 				-EINVAL;
-	if (written)
+	if (written && (!reader || is_logged(device)))
 		mpl_dirty_mark_device(device, mapping->offset, written);
 	mapping->host = NULL;
 	mapping->len = 0;
