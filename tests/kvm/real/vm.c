@@ -124,6 +124,22 @@ void vm_commit(struct mpl_txn *tx)
 	assert_int_equal(mpl_commit(tx), 0);
 }
 
+/* 4 GiB in pages of 2 MiB: one table of 512 entries for each GiB. */
+static void make_tables(struct vm *vm)
+{
+	uint64_t *top = (uint64_t *)(vm->host + VM_TABLES);
+	uint64_t *gibs = top + 512;
+
+	top[0] = (VM_TABLES + 0x1000) | 3;
+	for (uint64_t i = 0; i < 4; i++) {
+		uint64_t *pages = gibs + 512 + 512 * i;
+
+		gibs[i] = (VM_TABLES + 0x2000 + 0x1000 * i) | 3;
+		for (uint64_t j = 0; j < 512; j++)
+			pages[j] = (i << 30) | j << 21 | 0x83;
+	}
+}
+
 struct vm *vm_new(const struct mpl_plane_config *plane,
 		  const struct mpl_kvm_config *config)
 {
@@ -142,6 +158,7 @@ struct vm *vm_new(const struct mpl_plane_config *plane,
 	own.log_opaque = vm;
 	assert_int_equal(mpl_plane_new(&vm->plane, &own), 0);
 	new_regions(vm);
+	make_tables(vm);
 	assert_int_equal(mpl_address_space_new(vm->plane, "memory", vm->system,
 					       &vm->memory),
 			 0);
@@ -209,23 +226,6 @@ void vm_real_mode(struct vm_vcpu *vcpu, uint64_t ip, uint16_t ds)
 	vm_set_regs(vcpu, &regs);
 }
 
-/* 4 GiB in pages of 2 MiB: one table of 512 entries for each GiB. */
-static uint64_t make_tables(struct vm *vm)
-{
-	uint64_t *top = (uint64_t *)(vm->host + VM_TABLES);
-	uint64_t *gibs = top + 512;
-
-	top[0] = (VM_TABLES + 0x1000) | 3;
-	for (uint64_t i = 0; i < 4; i++) {
-		uint64_t *pages = gibs + 512 + 512 * i;
-
-		gibs[i] = (VM_TABLES + 0x2000 + 0x1000 * i) | 3;
-		for (uint64_t j = 0; j < 512; j++)
-			pages[j] = (i << 30) | j << 21 | 0x83;
-	}
-	return VM_TABLES;
-}
-
 void vm_long_mode(struct vm_vcpu *vcpu, uint64_t ip)
 {
 	struct kvm_regs regs = { .rip = ip, .rflags = 2, .rsp = VM_STACK };
@@ -248,7 +248,7 @@ void vm_long_mode(struct vm_vcpu *vcpu, uint64_t ip)
 	assert_int_equal(ioctl(vcpu->fd, KVM_GET_SREGS, &sregs), 0);
 	sregs.cs = code;
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
-	sregs.cr3 = make_tables(vcpu->vm);
+	sregs.cr3 = VM_TABLES;
 	sregs.cr4 |= 1u << 5 | 1u << 9 | 1u << 10; /* PAE, SSE */
 	sregs.cr0 = 0x80000011 | 1u << 1;	   /* PG, ET, MP, PE */
 	sregs.efer |= 1u << 8 | 1u << 10;	   /* LME, LMA */
