@@ -31,7 +31,9 @@ static struct machine {
 	size_t run_bytes;
 	struct mpl_kvm_sys_ops both;
 	struct fake_kvm *fake;
+	enum mpl_kvm_dirty_mode mode;
 	unsigned int calls;
+	unsigned int logged; /* writes that were found in a log */
 } m;
 
 /* The fake's answer is the kernel's. */
@@ -42,10 +44,11 @@ static int both_ioctl(void *opaque, int fd, unsigned long request,
 
 	(void)opaque;
 	assert_int_equal(fd, FAKE_VM_FD);
-	real = mpl_kvm_sys_real.ioctl(NULL, m.vm, request, arg);
 	if (request == KVM_CHECK_EXTENSION)
-		return real;
+		return mpl_kvm_sys_real.ioctl(NULL, m.vm, request, arg);
+	/* A log that is fetched is the kernel's in the end. */
 	fake = m.fake->sys.ioctl(m.fake, fd, request, arg);
+	real = mpl_kvm_sys_real.ioctl(NULL, m.vm, request, arg);
 	if (real != fake)
 		fail_msg("request %#lx: the kernel says %d, the fake %d",
 			 request, real, fake);
@@ -75,6 +78,7 @@ static void as_the_kernel(struct kvm_world *w)
 	m.both = (struct mpl_kvm_sys_ops){ .ioctl = both_ioctl,
 					   .map = fake->sys.map,
 					   .unmap = fake->sys.unmap };
+	w->config.dirty_mode = fake->manual == 3 ? m.mode : MPL_KVM_DIRTY_BEST;
 	w->config.sys = &m.both;
 	w->config.sys_opaque = fake;
 }
@@ -134,7 +138,32 @@ static const struct memory *memory_at(const struct memories *view, uint64_t gpa)
 	return NULL;
 }
 
-static void probe(const struct memories *view, uint64_t gpa)
+/* The page that a guest has written is in the log, once. */
+static void check_log(struct kvm_world *w, const struct memory *memory,
+		      const volatile uint8_t *host)
+{
+	struct mpl_region *region = (struct mpl_region *)memory->region;
+	uint64_t offset = (uint64_t)(host - (uint8_t *)mpl_region_host(region));
+	struct mpl_dirty_set *set;
+
+	assert_int_equal(mpl_dirty_set_new(1024, &set), 0);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(mpl_dirty_sync(w->t->plane), 0);
+		for (int i = 0; i < MPL_LOG_CLIENTS; i++)
+			assert_int_equal(mpl_dirty_snapshot_clear(
+						 region, (enum mpl_log_client)i,
+						 offset & ~(PAGE - 1), PAGE,
+						 set),
+					 0);
+		assert_int_equal(mpl_dirty_set_count(set), !round);
+		mpl_dirty_set_clear(set);
+	}
+	mpl_dirty_set_free(set);
+	m.logged++;
+}
+
+static void probe(struct kvm_world *w, const struct memories *view,
+		  uint64_t gpa)
 {
 	const struct memory *memory = memory_at(view, gpa);
 	volatile uint8_t *host =
@@ -157,6 +186,8 @@ static void probe(const struct memories *view, uint64_t gpa)
 	if (host && !memory->readonly) {
 		assert_int_equal(m.run->exit_reason, KVM_EXIT_HLT);
 		assert_int_equal(*host, 0x77);
+		if (memory->log)
+			check_log(w, memory, host);
 	} else {
 		assert_int_equal(m.run->exit_reason, KVM_EXIT_MMIO);
 		assert_true(m.run->mmio.is_write);
@@ -171,7 +202,7 @@ static void check_by_guest(struct kvm_world *w, unsigned int turn)
 
 	memories_of_view(w->t->space[w->space[0]].as, w->fake->readonly, &view);
 	for (uint64_t i = 0; i < 8; i++)
-		probe(&view, (turn * 8 + i) * 37 % 256 * PAGE);
+		probe(w, &view, (turn * 8 + i) * 37 % 256 * PAGE);
 	memories_free(&view);
 }
 
@@ -192,6 +223,11 @@ static void start_code(struct kvm_world *w)
 
 static void random_machines(void **state)
 {
+	static const enum mpl_kvm_dirty_mode modes[] = {
+		MPL_KVM_DIRTY_MANUAL,
+		MPL_KVM_DIRTY_BITMAP,
+		MPL_KVM_DIRTY_ALL_SET,
+	};
 	enum { SEEDS = 3, COMMITS = 60 };
 
 	(void)state;
@@ -201,6 +237,7 @@ static void random_machines(void **state)
 
 		if (seed > 1)
 			assert_int_equal(setup(NULL), 0);
+		m.mode = modes[seed - 1];
 		w = world_new(as_the_kernel);
 		start_code(w);
 		if (m.fake->nr_spaces > 1 && seed & 1)
@@ -219,7 +256,9 @@ static void random_machines(void **state)
 		if (seed < SEEDS)
 			(void)teardown(NULL);
 	}
-	print_message("%u calls, each as the fake has it\n", m.calls);
+	print_message("%u calls, each as the fake has it; %u writes logged\n",
+		      m.calls, m.logged);
+	assert_true(m.logged > 0);
 }
 
 static int set(uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size,
