@@ -144,6 +144,16 @@ not_simple(const struct burst *burst, const struct mpl_section *section,
 	return was_refused ? REFUSED : through(burst, gpa);
 }
 
+/* Does a section have all bytes, as memory for this intent? */
+static inline bool is_simple(const struct burst *burst,
+			     const struct mpl_section *section, uint64_t gpa)
+{
+	uint64_t at = gpa - section->start;
+
+	return (section->flags & burst->intent) == burst->intent &&
+	       at <= section->span && burst->len - 1 <= section->span - at;
+}
+
 /*
  * One by one, with a walk for each.  How many are done: fewer than `count` if
  * it had to wait after the last of them.
@@ -155,15 +165,13 @@ static unsigned int translate_each(struct burst *burst, const uint64_t *gpa,
 	const struct mpl_reader_state *state = mpl_reader_state(burst->reader);
 	const struct mpl_section *section = NULL, *first = NULL;
 	uint32_t entry = burst->reader->translated.entry;
-	struct mpl_run run;
 
 	for (unsigned int i = 0; i < count; i++) {
 		section = mpl_walk(burst->reader, entry, gpa[i]);
-		run = shorten(mpl_run_of(section, burst->intent), burst->len);
 		if (!i)
 			first = section;
-		if (__builtin_expect(gpa[i] - run.start < run.size, 1)) {
-			host[i] = (void *)(run.base + gpa[i]);
+		if (is_simple(burst, section, gpa[i])) {
+			host[i] = mpl_section_host(section, gpa[i]);
 			burst->found++;
 			continue;
 		}
@@ -173,11 +181,12 @@ static unsigned int translate_each(struct burst *burst, const uint64_t *gpa,
 			return i + 1;
 		burst->found += host[i] && host[i] != REFUSED;
 	}
-	/* Worth a try the next time, or never again. */
-	if (section != first)
-		run.size = 0;
+	/* Worth a try the next time? */
 	burst->section = section;
-	burst->run = run;
+	burst->run.size = 0;
+	if (section == first)
+		burst->run = shorten(mpl_run_of(section, burst->intent),
+				     burst->len);
 	return count;
 }
 
