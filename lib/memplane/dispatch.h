@@ -397,7 +397,9 @@ mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_address_space *as,
 	}
 	/* Without a branch, which would be as hard to foretell. */
 	again = view->seen == section;
-	reader->last_size = (section->span + 1) & -again;
+	/* Of one with all addresses the topmost is left to the walk. */
+	reader->last_size =
+		(section->span + (section->span != UINT64_MAX)) & -again;
 	reader->last_start = section->start;
 	view->seen = section;
 	return section;

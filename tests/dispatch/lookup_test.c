@@ -81,6 +81,24 @@ static void test_hits_do_not_walk(void **state)
 	assert_int_equal(reader->misses, misses + 4);
 }
 
+/* A section of 2^64 bytes can be the last one, too. */
+static void test_all_addresses(void **state)
+{
+	struct bed *bed = *state;
+	uint64_t misses;
+
+	bed_io(bed, 0, 0, UINT64_MAX, bed->plain);
+	assert_found(bed, 0, 0);
+	assert_found(bed, 0, 0x123456789);
+	misses = bed->reader->misses;
+	for (uint64_t i = 0; i < 64; i++)
+		assert_found(bed, 0, UINT64_C(1) << i);
+	assert_int_equal(bed->reader->misses, misses);
+	assert_found(bed, 0, UINT64_MAX - 1);
+	assert_int_equal(bed->reader->misses, misses);
+	assert_found(bed, 0, UINT64_MAX);
+}
+
 /* Slots that never hit are given up, and found useful again later. */
 static void test_slots_are_given_up(void **state)
 {
@@ -393,6 +411,7 @@ int main(void)
 		BED_TEST(test_empty),
 		BED_TEST(test_unassigned_is_not_cached),
 		BED_TEST(test_hits_do_not_walk),
+		BED_TEST(test_all_addresses),
 		BED_TEST(test_slots_are_given_up),
 		BED_TEST(test_spaces_do_not_mix),
 		BED_TEST(test_replaced),
