@@ -26,6 +26,15 @@ static struct mpl_attrs attrs_of(const struct mpl_vcpu *vcpu)
 	};
 }
 
+/*
+ * KVM does not tell who queued a write, or in which mode: this vCPU as likely
+ * as any, but nobody may become secure by who takes it out.
+ */
+static struct mpl_attrs queued_by(const struct mpl_vcpu *vcpu)
+{
+	return (struct mpl_attrs){ .vcpu = (uint16_t)vcpu->index };
+}
+
 /* Exits from system management mode see its space, if there is one. */
 static struct mpl_address_space *memory_of(const struct mpl_vcpu *vcpu)
 {
@@ -114,7 +123,7 @@ int mpl_vcpu_exit(struct mpl_vcpu *vcpu)
 	if (mpl_kvm_ring_pending(&vcpu->kvm->ring))
 		mpl_vcpu_count(&vcpu->stats.coalesced,
 			       mpl_kvm_ring_drain(vcpu->kvm, vcpu->reader,
-						  attrs_of(vcpu)));
+						  queued_by(vcpu)));
 	result = dispatch(vcpu, reason);
 	if (result == MPL_EXIT_OTHER)
 		mpl_vcpu_count(&vcpu->stats.other, 1);

@@ -21,6 +21,7 @@ struct world {
 	struct machine *m;
 	struct mpl_vcpu *vcpu[2];
 	uint64_t gpa; /* of the next exit: 4 bytes are written there */
+	bool smm;     /* from system management mode */
 };
 
 static int guest(void *arg, unsigned int vcpu, struct kvm_run *run)
@@ -30,6 +31,7 @@ static int guest(void *arg, unsigned int vcpu, struct kvm_run *run)
 	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = w->gpa;
 	run->mmio.is_write = 1;
+	run->flags = w->smm ? KVM_RUN_X86_SMM : 0;
 	run->mmio.len = 4;
 	memset(run->mmio.data, 0, 8);
 	run->mmio.data[0] = 0xe0;
@@ -104,6 +106,19 @@ static void writes_come_before_the_exit(void **state)
 	assert_int_equal(w->m->accesses[10].offset, 0x80);
 	mpl_vcpu_stats(w->vcpu[1], &stats);
 	assert_int_equal(stats.coalesced, 10);
+}
+
+/* Any vCPU may have queued it, whoever takes it out. */
+static void queued_writes_are_not_secure(void **state)
+{
+	struct world *w = *state;
+
+	w->smm = true;
+	assert_true(queue(w, false, MACHINE_BIG, 1));
+	assert_int_equal(mpl_vcpu_run(w->vcpu[1]), 0);
+	assert_int_equal(w->m->count, 2);
+	assert_false(w->m->accesses[0].attrs.secure);
+	assert_true(w->m->accesses[1].attrs.secure);
 }
 
 /* Round and round: every entry once, in order, also at the wrap. */
@@ -309,6 +324,7 @@ int main(void)
 #define ZONE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		ZONE_TEST(writes_come_before_the_exit),
+		ZONE_TEST(queued_writes_are_not_secure),
 		ZONE_TEST(a_full_ring_wraps),
 		ZONE_TEST(delivery_may_commit),
 		ZONE_TEST(strange_indexes_are_left_alone),
