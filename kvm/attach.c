@@ -61,10 +61,19 @@ static int configure(struct mpl_kvm *kvm, const struct mpl_kvm_config *config)
 	return mpl_kvm_dirty_setup(kvm);
 }
 
+/* vCPUs read it: mpl_kvm_space(). */
+static void set_space(struct mpl_kvm_mirror *mirror,
+		      struct mpl_address_space *as)
+{
+	__atomic_store_n(&mirror->as, as, __ATOMIC_RELAXED);
+}
+
 /* It is told nothing more. */
 static void end(struct mpl_kvm_mirror *mirror)
 {
 	struct mpl_kvm *kvm = mirror->kvm;
+	/* Other mirrors' commits go on, and the plan is theirs too. */
+	bool locked = mpl_control_lock(kvm->plane);
 	int err;
 
 	mpl_kvm_plan_settle(kvm);
@@ -74,8 +83,9 @@ static void end(struct mpl_kvm_mirror *mirror)
 			"kvm: error %d while memory slots are deleted: the VM "
 			"must not run any more",
 			-err);
-	mirror->as = NULL;
+	set_space(mirror, NULL);
 	mirror->listener = NULL;
+	mpl_control_unlock(kvm->plane, locked);
 }
 
 /* Events and the gate; with nothing in them yet. */
@@ -106,11 +116,9 @@ static int attach(struct mpl_kvm *kvm, struct mpl_address_space *as,
 	struct mpl_kvm_mirror *mirror = &kvm->mirrors[which];
 	int err;
 
-	*mirror = (struct mpl_kvm_mirror){
-		.kvm = kvm,
-		.as = as,
-		.which = which,
-	};
+	mirror->kvm = kvm;
+	mirror->which = which;
+	set_space(mirror, as);
 	err = mpl_listener_register(as, &mpl_kvm_mirror_ops, mirror,
 				    &mirror->listener);
 	if (err)

@@ -3,6 +3,7 @@
 #include "tests/support/topo.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -69,11 +70,68 @@ static void spaces_are_attached_once(void **state)
 	fake_free(fake);
 }
 
+struct attacher {
+	struct mpl_kvm *kvm;
+	struct mpl_address_space *as;
+	bool end;
+};
+
+static void *attach_in_vain(void *arg)
+{
+	struct attacher *attacher = arg;
+
+	while (!__atomic_load_n(&attacher->end, __ATOMIC_RELAXED))
+		assert_int_equal(mpl_kvm_attach_space(attacher->kvm,
+						      attacher->as,
+						      MPL_KVM_SMM),
+				 -ENOSPC);
+	return NULL;
+}
+
+/* For tsan and asan: what is undone is this space's part, not the commit's. */
+static void attaching_fails_beside_commits(void **state)
+{
+	struct topo *t = *state;
+	struct fake_kvm *fake = fake_new();
+	struct mpl_kvm_config config = fake_config(fake);
+	int root = topo_container(t, "root", 0x100000);
+	int smm = topo_container(t, "smm", 0x100000);
+	int ram = topo_ram(t, "ram", 0x4000);
+	int space = topo_space(t, root), other = topo_space(t, smm);
+	struct attacher attacher = { .as = t->space[other].as };
+	pthread_t thread;
+
+	topo_begin(t);
+	topo_add(t, root, 0, ram, 0);
+	for (int i = 0; i < 4; i++)
+		topo_add(t, smm, 0x8000u * (unsigned int)i,
+			 topo_ram(t, "piece", 0x4000), 0);
+	topo_commit_ok(t);
+	config.slots_max = 3;
+	assert_int_equal(mpl_kvm_attach(t->space[space].as, FAKE_VM_FD,
+					&config, &attacher.kvm),
+			 0);
+	assert_int_equal(
+		pthread_create(&thread, NULL, attach_in_vain, &attacher), 0);
+	for (int i = 0; i < 300; i++) {
+		topo_begin(t);
+		topo_set_enabled(t, ram, i & 1);
+		assert_int_equal(topo_commit_any(t), 0);
+	}
+	__atomic_store_n(&attacher.end, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(fake->count[0], 1);
+	assert_int_equal(fake->count[1], 0);
+	assert_int_equal(mpl_kvm_detach(attacher.kvm), 0);
+	fake_free(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TOPO_TEST(capabilities_come_from_the_vm),
 		TOPO_TEST(spaces_are_attached_once),
+		TOPO_TEST(attaching_fails_beside_commits),
 	};
 
 	return topo_run(tests);
