@@ -157,6 +157,8 @@ static int reset(void *opaque)
 	struct mpl_kvm_mirror *mirror = opaque;
 
 	mirror->slots.rebuild = true;
+	/* If it fails, the map goes on without this mirror. */
+	mpl_kvm_slots_hold(mirror);
 	return mpl_kvm_events_reset(mirror);
 }
 

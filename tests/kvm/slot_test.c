@@ -408,6 +408,40 @@ static void a_degraded_mirror_holds_its_memory(void **state)
 	world_free(w);
 }
 
+/* The same if it is a resynchronisation that fails. */
+static void a_failed_resync_holds_its_memory(void **state)
+{
+	struct stage stage;
+	struct topo *t;
+	struct kvm_world *w;
+
+	(void)state;
+	build(&stage, &scenes[1]);
+	w = stage.w;
+	t = w->t;
+	w->fake->watch = NULL;
+	fake_arm(w->fake, 1, 0);
+	assert_int_equal(mpl_kvm_resync(w->kvm), -EIO);
+	assert_int_equal(mpl_kvm_error(w->kvm), -ENOTRECOVERABLE);
+	fake_arm(w->fake, 0, 0);
+	topo_begin(t);
+	topo_remove(t, stage.ram);
+	topo_set_alias_offset(t, stage.shadow, 0);
+	assert_int_equal(topo_commit_any(t), 0);
+	topo_drop(t, stage.shadow);
+	topo_drop(t, stage.ram);
+	assert_true(w->fake->count[0] > 0);
+	assert_false(topo_settles(t, stage.ram));
+	assert_int_equal(mpl_kvm_resync(w->kvm), 0);
+	assert_int_equal(w->fake->count[0], 0);
+	topo_begin(t);
+	topo_add(t, w->root, 0, stage.io, 0);
+	assert_int_equal(topo_commit_any(t), 0);
+	assert_true(topo_settles(t, stage.ram));
+	assert_int_equal(mpl_listener_unregister(stage.bomb.listener), 0);
+	world_free(w);
+}
+
 /* A mirror that cannot be attached, or taken away, leaves nothing behind. */
 static void attaching_fails_at_each_call(void **state)
 {
@@ -497,6 +531,7 @@ int main(void)
 		cmocka_unit_test(what_fails_is_unwound),
 		cmocka_unit_test(what_others_refuse_is_unwound),
 		cmocka_unit_test(a_degraded_mirror_holds_its_memory),
+		cmocka_unit_test(a_failed_resync_holds_its_memory),
 		cmocka_unit_test(huge_pages_need_congruence),
 		cmocka_unit_test(attaching_fails_at_each_call),
 	};
