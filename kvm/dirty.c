@@ -122,6 +122,28 @@ static int clear_log(struct mpl_kvm *kvm, uint32_t id, uint64_t pages)
 	return err;
 }
 
+/* The host's pages and the region's are not the same: each has parts of two. */
+static int mark_each(const struct mpl_kvm_slot *slot, const uint64_t *bitmap,
+		     uint64_t pages)
+{
+	int err = 0;
+
+	for (uint64_t i = 0; i < pages && !err; i++)
+		if (bitmap[i / 64] >> i % 64 & 1)
+			err = mpl_dirty_mark(slot->run.region,
+					     slot->run.offset + i * PAGE, PAGE);
+	return err;
+}
+
+static int merge(const struct mpl_kvm_slot *slot, const uint64_t *bitmap,
+		 uint64_t pages)
+{
+	return slot->run.offset % PAGE ?
+		       mark_each(slot, bitmap, pages) :
+		       mpl_dirty_merge(slot->run.region, slot->run.offset,
+				       bitmap, pages);
+}
+
 static int fetch_bitmap(struct mpl_kvm *kvm, const struct mpl_kvm_slot *slot,
 			bool clear)
 {
@@ -136,8 +158,7 @@ static int fetch_bitmap(struct mpl_kvm *kvm, const struct mpl_kvm_slot *slot,
 
 	kvm->stats.log_fetches++;
 	if (!err)
-		err = mpl_dirty_merge(slot->run.region, slot->run.offset,
-				      kvm->dirty.bitmap.items, pages);
+		err = merge(slot, kvm->dirty.bitmap.items, pages);
 	if (!err && clear && kvm->dirty.manual)
 		err = clear_log(kvm, id, pages);
 	return err;

@@ -207,8 +207,24 @@ void mpl_kvm_slots_untake(struct mpl_kvm *kvm)
 	unpark(kvm);
 }
 
+/* Does taking back need the vCPUs to stand still? */
+static bool must_park(const struct mpl_kvm_plan *plan, size_t adds)
+{
+	bool needed = plan->park;
+
+	for (size_t i = 0; i < adds && !needed; i++)
+		needed = plan->adds.items[i]->run.log;
+	return needed && !plan->parked;
+}
+
 static void take_back_puts(struct mpl_kvm *kvm, size_t flags, size_t adds)
 {
+	int err = must_park(&kvm->plan, adds) ? park(kvm) : 0;
+
+	/* It goes on nevertheless: a guest that sees a hole for a moment is
+	 * better off than one that keeps memory which the map has not. */
+	for (size_t i = 0; err && i < adds; i++)
+		broken(kvm->plan.adds.items[i], err);
 	while (adds > 0)
 		delete_again(kvm->plan.adds.items[--adds]);
 	while (flags > 0)
@@ -239,24 +255,8 @@ int mpl_kvm_slots_put(struct mpl_kvm *kvm)
 	return err;
 }
 
-/* Does taking back need the vCPUs to stand still? */
-static bool must_park(const struct mpl_kvm_plan *plan)
-{
-	bool needed = plan->park;
-
-	for (size_t i = 0; i < plan->adds.count && !needed; i++)
-		needed = plan->adds.items[i]->run.log;
-	return needed;
-}
-
 void mpl_kvm_slots_unput(struct mpl_kvm *kvm)
 {
-	int err = must_park(&kvm->plan) ? park(kvm) : 0;
-
-	/* It goes on nevertheless: a guest that sees a hole for a moment is
-	 * better off than one that keeps memory which the map has not. */
-	for (size_t i = 0; err && i < kvm->plan.adds.count; i++)
-		broken(kvm->plan.adds.items[i], err);
 	take_back_puts(kvm, kvm->plan.flags.count, kvm->plan.adds.count);
 }
 

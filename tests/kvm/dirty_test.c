@@ -290,6 +290,73 @@ static void a_log_that_is_not_ended_has_all(void **state)
 	assert_int_equal(mpl_listener_unregister(listener), 0);
 }
 
+/*
+ * An addition that KVM refuses: what was added before it is taken back, and
+ * guests write there until it is gone.
+ */
+static void a_slot_that_is_taken_back_is_fetched(void **state)
+{
+	struct dirty *d = *state;
+	struct topo *t = d->w->t;
+	struct writer writer = { .d = d };
+	int more = topo_ram(t, "more", PAGE);
+
+	start(d, 0);
+	topo_begin(t);
+	topo_remove(t, d->ram);
+	world_commit(d->w, 1, 1);
+	sync_and_check(d);
+	d->w->fake->before = write_meanwhile;
+	d->w->fake->before_arg = &writer;
+	fake_arm(d->w->fake, 2, 0);
+	topo_begin(t);
+	topo_add(t, d->w->root, 0, d->ram, 0);
+	topo_add(t, d->w->root, 2 * PAGES * PAGE, more, 0);
+	assert_int_equal(topo_commit_any(t), -EIO);
+	d->w->fake->before = NULL;
+	fake_arm(d->w->fake, 0, 0);
+	assert_false(d->w->fake->parked);
+	assert_int_equal(d->w->fake->count[0], 0);
+	d->all_set = d->w->config.dirty_mode == MPL_KVM_DIRTY_ALL_SET;
+	check(d);
+}
+
+/* The caller's memory may begin inside a page, and pages inside the region. */
+static void logged_slots_begin_with_a_page_of_the_region(void **state)
+{
+	struct dirty *d = *state;
+	struct topo *t = d->w->t;
+	struct mpl_ram_config config = { .host = aligned_alloc(PAGE,
+							       4 * PAGE) };
+	struct mpl_region *ram, *root = t->region[d->w->root];
+	struct mpl_txn *tx = mpl_begin(t->plane);
+	uint64_t pages;
+
+	assert_non_null(config.host);
+	config.host = (char *)config.host + PAGE / 2;
+	assert_int_equal(mpl_region_new_ram(t->plane, "odd", 3 * PAGE, &config,
+					    &ram),
+			 0);
+	mpl_region_add(tx, root, PAGE / 2, ram, 0);
+	mpl_log_start(tx, ram, MPL_LOG_MIGRATION);
+	assert_int_equal(mpl_commit(tx), 0);
+	/* Either an exit, or it is logged. */
+	if (fake_guest_write(d->w->fake, 0, 0, PAGE, 1)) {
+		assert_int_equal(mpl_dirty_sync(t->plane), 0);
+		assert_int_equal(mpl_dirty_count(ram, MPL_LOG_MIGRATION,
+						 &pages),
+				 0);
+		assert_int_not_equal(pages, 0);
+	}
+	tx = mpl_begin(t->plane);
+	mpl_region_remove(tx, ram);
+	assert_int_equal(mpl_commit(tx), 0);
+	assert_int_equal(d->w->fake->count[0], 0);
+	mpl_region_unref(ram);
+	mpl_synchronize(t->plane);
+	free((char *)config.host - PAGE / 2);
+}
+
 struct reaper {
 	struct dirty *d;
 	struct mpl_kvm_sys_ops sys; /* the fake's, one call at a time */
@@ -445,6 +512,8 @@ int main(void)
 		IN_ALL_MODES(a_slot_that_goes_is_fetched),
 		IN_ALL_MODES(nothing_is_lost_between_calls),
 		IN_ALL_MODES(a_log_that_is_not_ended_has_all),
+		IN_ALL_MODES(a_slot_that_is_taken_back_is_fetched),
+		IN_ALL_MODES(logged_slots_begin_with_a_page_of_the_region),
 		DIRTY_TEST(a_reaper_beside_commits, ring),
 		DIRTY_TEST(stale_entries_are_dropped, ring),
 		cmocka_unit_test(modes_are_refused_where_kvm_lacks_them),
