@@ -10,10 +10,11 @@
  *     address space "smram"  --- mpl_kvm_attach_space() -- slots of as_id 1
  *     address space "I/O"    --- mpl_kvm_attach_space() -- PIO: no slots
  *
- * Slots cannot be replaced atomically.  Where a commit takes away or replaces
- * RAM that the guest sees, the vCPUs are *parked*: none is in KVM_RUN and none
- * can enter it until the new slots stand.  A vCPU in user space is parked
- * already; it runs on, and waits only when it wants back into the guest.
+ * Slots cannot be replaced atomically.  Where a commit splits or replaces RAM
+ * that the guest sees, or takes away some that is logged, the vCPUs are
+ * *parked*: none is in KVM_RUN and none can enter it until the new slots stand.
+ * A vCPU in user space is parked already; it runs on, and waits only when it
+ * wants back into the guest.
  */
 #ifndef MEMPLANE_KVM_H
 #define MEMPLANE_KVM_H

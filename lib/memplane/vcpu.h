@@ -113,7 +113,8 @@ int mpl_vcpus_pause(struct mpl_kvm *kvm);
 void mpl_vcpus_resume(struct mpl_kvm *kvm);
 
 /*
- * Deliver the writes that KVM has queued in coalesced zones.  Every exit does
+ * Deliver the writes that KVM has queued in coalesced zones, none of them as
+ * secure: KVM does not tell in which mode they were made.  Every exit does
  * so first; a timer may, so that none waits for long; and who commits without
  * being asked by the guest should, before a device with zones moves.  Any
  * thread.
