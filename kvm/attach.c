@@ -86,6 +86,8 @@ static void end(struct mpl_kvm_mirror *mirror)
 	set_space(mirror, NULL);
 	mirror->listener = NULL;
 	mpl_control_unlock(kvm->plane, locked);
+	/* Regions that only its slots held go now. */
+	mpl_reclaim(kvm->plane);
 }
 
 /* Events and the gate; with nothing in them yet. */

@@ -442,6 +442,35 @@ static void a_failed_resync_holds_its_memory(void **state)
 	world_free(w);
 }
 
+/* What a degraded mirror held goes when it does, not some time later. */
+static void detaching_lets_go(void **state)
+{
+	struct stage stage;
+	struct topo *t;
+	struct kvm_world *w;
+
+	(void)state;
+	build(&stage, &scenes[1]);
+	w = stage.w;
+	t = w->t;
+	w->fake->watch = NULL;
+	fake_arm(w->fake, 1, 0);
+	assert_int_equal(mpl_kvm_resync(w->kvm), -EIO);
+	fake_arm(w->fake, 0, 0);
+	topo_begin(t);
+	topo_remove(t, stage.ram);
+	topo_set_alias_offset(t, stage.shadow, 0);
+	assert_int_equal(topo_commit_any(t), 0);
+	topo_drop(t, stage.shadow);
+	topo_drop(t, stage.ram);
+	assert_false(topo_settles(t, stage.ram));
+	assert_int_equal(mpl_kvm_detach(w->kvm), 0);
+	w->kvm = NULL;
+	assert_int_equal(topo_released(t, stage.ram), 1);
+	assert_int_equal(mpl_listener_unregister(stage.bomb.listener), 0);
+	world_free(w);
+}
+
 /* A mirror that cannot be attached, or taken away, leaves nothing behind. */
 static void attaching_fails_at_each_call(void **state)
 {
@@ -532,6 +561,7 @@ int main(void)
 		cmocka_unit_test(what_others_refuse_is_unwound),
 		cmocka_unit_test(a_degraded_mirror_holds_its_memory),
 		cmocka_unit_test(a_failed_resync_holds_its_memory),
+		cmocka_unit_test(detaching_lets_go),
 		cmocka_unit_test(huge_pages_need_congruence),
 		cmocka_unit_test(attaching_fails_at_each_call),
 	};
