@@ -85,12 +85,19 @@ static void note_line(void *opaque, enum mpl_log_level level, const char *line)
 	strncpy(vm->log, line, sizeof(vm->log) - 1);
 }
 
+void vm_device_new(struct vm *vm, const char *name, uint64_t size,
+		   struct vm_device *out)
+{
+	out->vm = vm;
+	assert_int_equal(mpl_region_new_io(vm->plane, name, size, &device_ops,
+					   out, &out->region),
+			 0);
+}
+
 static void new_regions(struct vm *vm)
 {
 	struct mpl_txn *tx;
 
-	vm->device.vm = vm;
-	vm->port.vm = vm;
 	assert_int_equal(mpl_region_new_container(vm->plane, "system",
 						  UINT64_MAX, &vm->system),
 			 0);
@@ -103,13 +110,8 @@ static void new_regions(struct vm *vm)
 	assert_int_equal(mpl_region_new_ram(vm->plane, "crumb", VM_CRUMB_SIZE,
 					    NULL, &vm->crumb),
 			 0);
-	assert_int_equal(mpl_region_new_io(vm->plane, "device", VM_DEVICE_SIZE,
-					   &device_ops, &vm->device,
-					   &vm->device.region),
-			 0);
-	assert_int_equal(mpl_region_new_io(vm->plane, "port", 16, &device_ops,
-					   &vm->port, &vm->port.region),
-			 0);
+	vm_device_new(vm, "device", VM_DEVICE_SIZE, &vm->device);
+	vm_device_new(vm, "port", 16, &vm->port);
 	vm->host = mpl_region_host(vm->ram);
 	tx = mpl_begin(vm->plane);
 	mpl_region_add(tx, vm->system, 0, vm->ram, 0);

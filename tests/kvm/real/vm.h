@@ -77,6 +77,9 @@ struct vm *vm_new(const struct mpl_plane_config *plane,
 /* With the in-kernel interrupt controller: HLT stays in the kernel. */
 void vm_irqchip(struct vm *vm);
 void vm_free(struct vm *vm);
+/* Another device that notes its accesses; the region is the caller's. */
+void vm_device_new(struct vm *vm, const char *name, uint64_t size,
+		   struct vm_device *out);
 void vm_commit(struct mpl_txn *tx);
 
 /* In the vCPU's own thread. */
