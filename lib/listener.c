@@ -35,15 +35,23 @@ static int tell_all(struct mpl_listener *listener, bool add)
 	return err;
 }
 
+struct registration {
+	struct mpl_listener *listener;
+	struct mpl_listener **out;
+};
+
 static int register_locked(struct mpl_plane *plane, void *arg)
 {
-	struct mpl_listener *listener = arg;
+	const struct registration *registration = arg;
+	struct mpl_listener *listener = registration->listener;
 	int err = tell_all(listener, true);
 
 	if (err)
 		return err;
 	insert_by_priority(plane, listener);
 	mpl_list_append(&listener->space->listeners, &listener->space_link);
+	/* Here: the callbacks of the next commit may look for it. */
+	*registration->out = listener;
 	return 0;
 }
 
@@ -52,6 +60,7 @@ int mpl_listener_register(struct mpl_address_space *as,
 			  struct mpl_listener **out)
 {
 	struct mpl_space *space = mpl_space_of(as);
+	struct registration registration = { .out = out };
 	struct mpl_listener *listener;
 	int err;
 
@@ -65,11 +74,10 @@ int mpl_listener_register(struct mpl_address_space *as,
 	listener->space = space;
 	mpl_list_init(&listener->link);
 	mpl_list_init(&listener->space_link);
-	err = mpl_control_run(space->plane, register_locked, listener);
+	registration.listener = listener;
+	err = mpl_control_run(space->plane, register_locked, &registration);
 	if (err)
 		free(listener);
-	else
-		*out = listener;
 	return err;
 }
 

@@ -583,6 +583,52 @@ static void test_commit_inside_a_listener(void **state)
 	assert_int_equal(mpl_listener_unregister(listener), 0);
 }
 
+struct newcomer {
+	struct topo *t;
+	struct mpl_listener *listener;
+	int done;
+	bool known;
+};
+
+static void look_for_listener(void *arg, int err)
+{
+	struct newcomer *n = arg;
+
+	n->done = err ? err : 1;
+	n->known = n->listener;
+}
+
+static int commit_next(void *opaque, const struct mpl_flat_range *range)
+{
+	struct newcomer *n = opaque;
+
+	(void)range;
+	return mpl_commit_async(mpl_begin(n->t->plane), look_for_listener, n);
+}
+
+/* The commit right after a registration finds the listener in its place. */
+static void test_registered_before_the_next_commit(void **state)
+{
+	static const struct mpl_listener_ops ops = { .name = "n",
+						     .range_add = commit_next };
+	struct topo *t = *state;
+	int root = topo_container(t, "root", 0x10000);
+	int space = topo_space(t, root);
+	struct newcomer n = { .t = t };
+
+	topo_begin(t);
+	topo_add(t, root, 0, topo_io(t, "io", 1), 0);
+	topo_commit_ok(t);
+	assert_int_equal(mpl_listener_register(t->space[space].as, &ops, &n,
+					       &n.listener),
+			 0);
+	/* A control thread may not have come to it yet. */
+	assert_int_equal(mpl_commit(mpl_begin(t->plane)), 0);
+	assert_int_equal(n.done, 1);
+	assert_true(n.known);
+	assert_int_equal(mpl_listener_unregister(n.listener), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -600,6 +646,7 @@ int main(void)
 		TOPO_TEST(test_coalesced_zones),
 		TOPO_TEST(test_end_of_a_space),
 		TOPO_TEST(test_commit_inside_a_listener),
+		TOPO_TEST(test_registered_before_the_next_commit),
 	};
 
 	return topo_run(tests);
