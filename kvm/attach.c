@@ -201,13 +201,26 @@ int mpl_kvm_detach(struct mpl_kvm *kvm)
 	return 0;
 }
 
+/* NULL: none, or one that another thread is about to attach. */
+static struct mpl_listener *listener_of(const struct mpl_kvm *kvm, int which)
+{
+	bool locked = mpl_control_lock(kvm->plane);
+	struct mpl_listener *listener = kvm->mirrors[which].listener;
+
+	mpl_control_unlock(kvm->plane, locked);
+	return listener;
+}
+
 int mpl_kvm_error(const struct mpl_kvm *kvm)
 {
 	int err = 0;
 
-	for (int i = 0; i < MPL_KVM_MIRRORS && !err; i++)
-		if (kvm->mirrors[i].as)
-			err = mpl_listener_error(kvm->mirrors[i].listener);
+	for (int i = 0; i < MPL_KVM_MIRRORS && !err; i++) {
+		struct mpl_listener *listener = listener_of(kvm, i);
+
+		if (listener)
+			err = mpl_listener_error(listener);
+	}
 	return err;
 }
 
@@ -215,9 +228,12 @@ int mpl_kvm_resync(struct mpl_kvm *kvm)
 {
 	int err = 0;
 
-	for (int i = 0; i < MPL_KVM_MIRRORS && !err; i++)
-		if (kvm->mirrors[i].as)
-			err = mpl_listener_resync(kvm->mirrors[i].listener);
+	for (int i = 0; i < MPL_KVM_MIRRORS && !err; i++) {
+		struct mpl_listener *listener = listener_of(kvm, i);
+
+		if (listener)
+			err = mpl_listener_resync(listener);
+	}
 	return err;
 }
 

@@ -70,6 +70,56 @@ static void spaces_are_attached_once(void **state)
 	fake_free(fake);
 }
 
+/* Asks for its errors in every call while spaces are attached. */
+struct asker {
+	struct fake_kvm *fake;
+	struct mpl_kvm *kvm; /* NULL: none yet */
+	unsigned int asked, failed;
+};
+
+static int ask_in_ioctl(void *opaque, int fd, unsigned long request,
+			uintptr_t arg)
+{
+	struct asker *asker = opaque;
+
+	if (asker->kvm) {
+		asker->asked++;
+		asker->failed += mpl_kvm_error(asker->kvm) != 0;
+	}
+	return asker->fake->sys.ioctl(asker->fake, fd, request, arg);
+}
+
+static void errors_are_asked_for_while_a_space_is_attached(void **state)
+{
+	struct topo *t = *state;
+	struct fake_kvm *fake = fake_new();
+	struct mpl_kvm_config config = fake_config(fake);
+	struct asker asker = { .fake = fake };
+	struct mpl_kvm_sys_ops sys = fake->sys;
+	int root = topo_container(t, "root", 0x100000);
+	int memory = topo_space(t, root), smram = topo_space(t, root);
+
+	sys.ioctl = ask_in_ioctl;
+	config.sys = &sys;
+	config.sys_opaque = &asker;
+	sys.map = NULL; /* there is no vCPU and no ring */
+	sys.unmap = NULL;
+	topo_begin(t);
+	topo_add(t, root, 0, topo_ram(t, "ram", 0x10000), 0);
+	topo_commit_ok(t);
+	assert_int_equal(mpl_kvm_attach(t->space[memory].as, FAKE_VM_FD,
+					&config, &asker.kvm),
+			 0);
+	assert_int_equal(mpl_kvm_attach_space(asker.kvm, t->space[smram].as,
+					      MPL_KVM_SMM),
+			 0);
+	assert_int_not_equal(asker.asked, 0);
+	assert_int_equal(asker.failed, 0);
+	assert_int_equal(mpl_kvm_error(asker.kvm), 0);
+	assert_int_equal(mpl_kvm_detach(asker.kvm), 0);
+	fake_free(fake);
+}
+
 struct attacher {
 	struct mpl_kvm *kvm;
 	struct mpl_address_space *as;
@@ -131,6 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TOPO_TEST(capabilities_come_from_the_vm),
 		TOPO_TEST(spaces_are_attached_once),
+		TOPO_TEST(errors_are_asked_for_while_a_space_is_attached),
 		TOPO_TEST(attaching_fails_beside_commits),
 	};
 
