@@ -241,6 +241,10 @@ int mpl_ram_at_address(struct mpl_plane *plane, uint64_t ram_address,
 /* Note the page for mpl_ram_fault_commit(), once. */
 static bool note_fault(struct mpl_ram *ram, uintptr_t host)
 {
+	/* An empty slot may lie before the page's own. */
+	for (unsigned int i = 0; i < MPL_RAM_FAULTS; i++)
+		if (__atomic_load_n(&ram->faults[i], __ATOMIC_RELAXED) == host)
+			return true;
 	for (unsigned int i = 0; i < MPL_RAM_FAULTS; i++) {
 		uintptr_t there = 0;
 

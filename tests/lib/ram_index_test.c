@@ -285,6 +285,29 @@ static void test_fault_elsewhere(void **state)
 	mpl_region_unref(ram);
 }
 
+/* Also when a slot before the page's has become free meanwhile. */
+static void test_fault_noted_once(void **state)
+{
+	struct told told = { .calls = 0 };
+	struct mpl_region *gone, *ram;
+	struct mpl_ram_fault fault;
+
+	assert_int_equal(mpl_region_new_ram(*state, "gone", 4096, NULL, &gone),
+			 0);
+	assert_int_equal(mpl_region_new_ram(*state, "ram", 4096, NULL, &ram),
+			 0);
+	assert_int_equal(mpl_ram_fault(*state, mpl_region_host(gone), &fault),
+			 0);
+	assert_int_equal(mpl_ram_fault(*state, mpl_region_host(ram), &fault),
+			 0);
+	mpl_region_unref(gone);
+	assert_int_equal(mpl_ram_fault(*state, mpl_region_host(ram), &fault),
+			 0);
+	assert_int_equal(mpl_ram_fault_commit(*state, tell, &told), 0);
+	assert_int_equal(told.calls, 1);
+	mpl_region_unref(ram);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -294,6 +317,7 @@ int main(void)
 		TEST(test_threads),
 		TEST(test_fault),
 		TEST(test_fault_elsewhere),
+		TEST(test_fault_noted_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
