@@ -117,13 +117,14 @@ static void *through(const struct burst *burst, uint64_t gpa)
 	const struct mpl_asked asked = {
 		.as = burst->reader->translated.as,
 		.gpa = gpa,
-		.len = burst->len ? burst->len : 1,
+		.len = burst->len,
 		.intent = (enum mpl_intent)burst->intent,
 		.attrs = reader->attrs,
 	};
 	struct mpl_reach reach;
 
-	if (mpl_clip_to_top(gpa, asked.len) != asked.len ||
+	/* No bytes are no contiguous memory, as anywhere else. */
+	if (!asked.len || mpl_clip_to_top(gpa, asked.len) != asked.len ||
 	    mpl_iommu_pointer(reader, &asked, &reach) ||
 	    reach.len != asked.len)
 		return REFUSED;

@@ -172,8 +172,9 @@ mpl_result_t mpl_translate_sg(struct mpl_reader *reader,
  * Bursts, for descriptor rings: `count` addresses at once.
  *
  * mpl_translate_burst: host[i] is the host address of `len` bytes at gpa[i],
- * NULL if these are not contiguous memory for this intent.  Returns how many
- * are not NULL.  mpl_lookup_burst: section[i] as mpl_lookup() gives it.
+ * NULL if these are not contiguous memory for this intent, or `len` is 0.
+ * Returns how many are not NULL.  mpl_lookup_burst: section[i] as mpl_lookup()
+ * gives it.
  * All of a burst sees the same snapshot.  Results as for single calls are
  * valid until the next quiescent state; logged pages are marked then.
  */

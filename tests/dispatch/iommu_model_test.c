@@ -242,6 +242,11 @@ static void check_pointers(uint64_t iova, size_t len, uint32_t intent)
 		assert_ptr_equal(host[1], host[0]);
 	}
 
+	assert_int_equal(mpl_translate_burst(bed->reader, &bed->as[BUS], &iova,
+					     1, 0, (enum mpl_intent)intent,
+					     host), 0);
+	assert_null(host[0]);
+
 	err = mpl_window_open(bed->reader, &bed->as[BUS], iova, len,
 			      (enum mpl_intent)intent, &window);
 	assert_int_equal(err, result & MPL_DEVICE_ERROR ? -EIO :
