@@ -68,6 +68,8 @@ tool reserve -- -3
 check reserve-negative wrong_saying "what is"
 tool reserve 12x
 check reserve-no-number wrong_saying "12x is no number"
+tool --dry-run reserve 010
+check reserve-octal wrong_saying "010 is no number"
 tool reserve 1 --size x
 check no-size wrong_saying "x is no size"
 tool reserve 1 --node here
@@ -83,6 +85,10 @@ tool --dry-run reserve 1 --size 3M
 check no-such-size fails_saying "no pages of 3M, but of: .*2M"
 tool --dry-run reserve 1 --node 999
 check no-such-node fails_saying "no NUMA node 999"
+for many in 9007199254740993 99999999999999999999; do
+	tool --dry-run reserve $many --size 2M
+	check "no-memory-$many" fails_saying "MiB of memory are available"
+done
 tool --dry-run unmount /
 check not-mounted fails_saying "no hugetlbfs is mounted at /"
 if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
@@ -138,10 +144,11 @@ check mount-twice fails_saying "mount point already"
 tool status
 check status-mounts says "^    2M  *$tmp/mnt"
 
-# Somebody who holds three pages until fd 8 is closed.
+# Somebody who holds three pages until fd 8 is closed, with a number for a name.
 mkfifo "$tmp/end"
 python3 -c '
 import mmap, os, sys
+open("/proc/self/comm", "w").write("1.2.3")
 fd = os.open(sys.argv[1] + "/held", os.O_RDWR | os.O_CREAT)
 os.ftruncate(fd, 3 << 21)
 memory = mmap.mmap(fd, 3 << 21)
@@ -154,9 +161,9 @@ holder=$!
 exec 8>"$tmp/end"
 while [ ! -s "$tmp/held" ] && kill -0 $holder 2>/dev/null; do sleep 0.05; done
 tool status
-check holders says " 3 pages of process $holder (python3)"
+check holders says " 3 pages of process $holder (1.2.3)"
 tool status --json
-check holders-json says "\"pid\": $holder, \"size_kib\": 2048, \"pages\": 3, \"name\": \"python3\""
+check holders-json says "\"pid\": $holder, \"size_kib\": 2048, \"pages\": 3, \"name\": \"1.2.3\""
 tool unmount "$tmp/mnt"
 check busy fails_saying "in use"
 tool release $((before + 64))
