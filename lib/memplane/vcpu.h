@@ -70,6 +70,8 @@ int mpl_vcpu_free(struct mpl_vcpu *vcpu);
  *     MPL_EXIT_OTHER  see mpl_vcpu_kvm_run()
  *     -EINTR          a signal came, or mpl_vcpu_kick(); also when the vCPU was
  *                     parked: then the next call waits at the gate
+ *     -EAGAIN         not an error: KVM waited in KVM_RUN for another vCPU to
+ *                     start this one (INIT and SIPI); call again
  *     -EDEADLK        inside an access
  *     else            what KVM_RUN or mpl_kvm_dirty_reap() returned
  */
