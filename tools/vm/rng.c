@@ -310,6 +310,11 @@ static bool serve(struct rng *rng, struct mpl_reader *reader)
 	return count;
 }
 
+static bool is_over(const struct rng *rng)
+{
+	return __atomic_load_n(&rng->end, __ATOMIC_RELAXED);
+}
+
 static void *poll_queue(void *arg)
 {
 	struct rng *rng = arg;
@@ -319,9 +324,10 @@ static void *poll_queue(void *arg)
 
 	check(mpl_reader_register(rng->vm->plane, &reader), "rng");
 	mpl_reader_set_name(reader, "rng");
-	while (!__atomic_load_n(&rng->end, __ATOMIC_RELAXED)) {
+	while (!is_over(rng)) {
 		mpl_reader_online(reader);
-		for (idle = 0; idle < IDLE_TURNS; idle++) {
+		/* A guest that always wants more must not keep it. */
+		for (idle = 0; idle < IDLE_TURNS && !is_over(rng); idle++) {
 			if (serve(rng, reader))
 				idle = 0;
 			/* It holds no pointer into guest memory now. */
