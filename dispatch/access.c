@@ -151,22 +151,22 @@ static mpl_result_t read_section(struct mpl_reader_state *reader,
 	return result;
 }
 
-/* One piece of a read through iommus. */
-static mpl_result_t read_through(struct mpl_reader_state *reader,
-				 const struct mpl_asked *asked, uint8_t *buf,
-				 uint64_t *done)
+/* Where a piece that hits an iommu leads; of how many bytes: reach->len. */
+static mpl_result_t through(struct mpl_reader_state *reader,
+			    const struct mpl_address_space *as, uint64_t gpa,
+			    uint64_t len, enum mpl_intent intent,
+			    struct mpl_attrs attrs, struct mpl_reach *reach)
 {
-	struct mpl_reach reach;
+	const struct mpl_asked asked = {
+		.as = as,
+		.gpa = gpa,
+		.len = len,
+		.intent = intent,
+		.attrs = attrs,
+	};
 	struct mpl_trail trail;
-	mpl_result_t result = mpl_iommu_reach(reader, asked, &reach, &trail);
 
-	if (result) {
-		*done = reach.len;
-		memset(buf, reader->dp->unassigned_byte, *done);
-		return result;
-	}
-	return read_section(reader, reach.section, reach.as, reach.gpa,
-			    asked->attrs, buf, reach.len, done);
+	return mpl_iommu_reach(reader, &asked, reach, &trail);
 }
 
 static mpl_result_t read_piece(struct mpl_reader_state *reader,
@@ -176,19 +176,20 @@ static mpl_result_t read_piece(struct mpl_reader_state *reader,
 {
 	const struct mpl_section *section =
 		mpl_lookup(&reader->pub, as, gpa);
+	struct mpl_reach reach;
+	mpl_result_t result;
 
-	if (section->flags & MPL_SECTION_IOMMU) {
-		const struct mpl_asked asked = {
-			.as = as,
-			.gpa = gpa,
-			.len = len,
-			.intent = MPL_FOR_READ,
-			.attrs = attrs,
-		};
-
-		return read_through(reader, &asked, buf, done);
+	if (!(section->flags & MPL_SECTION_IOMMU))
+		return read_section(reader, section, as, gpa, attrs, buf, len,
+				    done);
+	result = through(reader, as, gpa, len, MPL_FOR_READ, attrs, &reach);
+	if (result) {
+		*done = reach.len;
+		memset(buf, reader->dp->unassigned_byte, *done);
+		return result;
 	}
-	return read_section(reader, section, as, gpa, attrs, buf, len, done);
+	return read_section(reader, reach.section, reach.as, reach.gpa, attrs,
+			    buf, reach.len, done);
 }
 
 /* The bytes at `buf` as a number in the device's byte order. */
@@ -247,24 +248,6 @@ static mpl_result_t write_section(struct mpl_reader_state *reader,
 			    attrs, word);
 }
 
-/* One piece of a write through iommus. */
-static mpl_result_t write_through(struct mpl_reader_state *reader,
-				  const struct mpl_asked *asked,
-				  const uint8_t *buf, bool begins,
-				  uint64_t *done)
-{
-	struct mpl_reach reach;
-	struct mpl_trail trail;
-	mpl_result_t result = mpl_iommu_reach(reader, asked, &reach, &trail);
-
-	if (result) {
-		*done = reach.len;
-		return result;
-	}
-	return write_section(reader, reach.section, reach.as, reach.gpa,
-			     asked->attrs, buf, reach.len, begins, done);
-}
-
 static mpl_result_t write_piece(struct mpl_reader_state *reader,
 				const struct mpl_address_space *as,
 				uint64_t gpa, struct mpl_attrs attrs,
@@ -273,21 +256,19 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 {
 	const struct mpl_section *section =
 		mpl_lookup(&reader->pub, as, gpa);
+	struct mpl_reach reach;
+	mpl_result_t result;
 
-	if (section->flags & MPL_SECTION_IOMMU) {
-		const struct mpl_asked asked = {
-			.as = as,
-			.gpa = gpa,
-			.len = len,
-			.intent = MPL_FOR_WRITE,
-			.attrs = attrs,
-		};
-
-		return write_through(reader, &asked, buf, begins,
-				     done);
+	if (!(section->flags & MPL_SECTION_IOMMU))
+		return write_section(reader, section, as, gpa, attrs, buf, len,
+				     begins, done);
+	result = through(reader, as, gpa, len, MPL_FOR_WRITE, attrs, &reach);
+	if (result) {
+		*done = reach.len;
+		return result;
 	}
-	return write_section(reader, section, as, gpa, attrs, buf, len, begins,
-			     done);
+	return write_section(reader, reach.section, reach.as, reach.gpa, attrs,
+			     buf, reach.len, begins, done);
 }
 
 /* Piece by piece.  Apart from mpl_read(), which needs few registers then. */
