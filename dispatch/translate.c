@@ -137,13 +137,16 @@ static int open_through(struct mpl_reader_state *reader,
 			struct mpl_window *window)
 {
 	struct mpl_reach reach;
-	struct mpl_trail trail;
+	struct mpl_trail trail, *kept;
 	mpl_result_t result = mpl_iommu_host(reader, asked, &reach, &trail);
 
 	if (result)
 		return mpl_result_error(result);
 	if (reach.len != asked->len)
 		return -ERANGE;
+	kept = mpl_trail_keep(&trail);
+	if (!kept)
+		return -ENOMEM;
 	*window = (struct mpl_window){
 		.host = mpl_section_host(reach.section, reach.gpa),
 		.gpa = asked->gpa,
@@ -153,10 +156,8 @@ static int open_through(struct mpl_reader_state *reader,
 		.region = mpl_section_region(reach.section),
 		.offset = mpl_section_offset(reach.section, reach.gpa),
 		.intent = asked->intent,
-		.trail = mpl_trail_keep(&trail),
+		.trail = kept,
 	};
-	if (!window->trail)
-		return -ENOMEM;
 	mpl_device_ref(reach.section->device);
 	return 0;
 }
