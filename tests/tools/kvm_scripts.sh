@@ -48,6 +48,27 @@ if ! command -v qemu-system-x86_64 >/dev/null || ! tools/kvm-guest --prepare; th
 	exit $bad
 fi
 
+# --- the terminal's name, told to a machine that only repeats it
+
+mkdir "$tmp/repeats"
+cat >"$tmp/repeats/qemu-system-x86_64" <<'END'
+#!/bin/bash
+for option; do
+	case $option in
+	*,mount_tag=ctl,path=*) ctl=${option#*path=} ctl=${ctl%%,*} ;;
+	esac
+done
+grep -o 'TERM=[^ ]*' "$ctl/command"
+echo 0 >"$ctl/status"
+END
+chmod +x "$tmp/repeats/qemu-system-x86_64"
+for option in -i --verbose; do
+	PATH=$tmp/repeats:$PATH TERM=vt102 tools/kvm-guest $option true \
+		>"$tmp/$option" 2>/dev/null </dev/null
+done
+same "the terminal's name" TERM=vt102 "$(cat "$tmp/-i")"
+same "no terminal" TERM=dumb "$(cat "$tmp/--verbose")"
+
 # --- commands
 
 mkdir "$tmp/rw"
