@@ -13,7 +13,7 @@
  * How many bytes from `gpa` on, at most `len`, surely have nothing behind
  * them.  The entry that the walk ends in stands for an aligned block around
  * gpa; at most one section lies there, and it does not cover gpa.  When
- * skipped bits differ, the block is one that has nothing at all.
+ * skipped bits differ, the block is one that has nothing at all.  0: ask again.
  */
 static uint64_t hole(const struct mpl_reader *reader, uint32_t entry,
 		     uint64_t gpa, uint64_t len)
@@ -27,9 +27,10 @@ static uint64_t hole(const struct mpl_reader *reader, uint32_t entry,
 		entry = mpl_entry_below(reader, entry, gpa);
 	}
 	section = &reader->sections[entry >> MPL_ENTRY_BITS];
-	/* The walk sees a newer map, where the hole has been filled. */
+	/* The walk sees a newer map, where the hole has been filled: look
+	 * again, or a word would be half nothing and half memory. */
 	if (section != reader->sections && mpl_section_covers(section, gpa))
-		return 1;
+		return 0;
 	if (section->start > gpa && section->start - 1 < last)
 		last = section->start - 1;
 	return len - 1 < last - gpa ? len : last - gpa + 1;
@@ -126,6 +127,8 @@ static mpl_result_t read_section(struct mpl_reader_state *reader,
 				->entry;
 
 		*done = hole(&reader->pub, root, gpa, len);
+		if (!*done)
+			return MPL_OK;
 		memset(buf, reader->dp->unassigned_byte, *done);
 		return mpl_count_decode_error(reader);
 	}
@@ -225,6 +228,8 @@ static mpl_result_t write_section(struct mpl_reader_state *reader,
 				->entry;
 
 		*done = hole(&reader->pub, root, gpa, len);
+		if (!*done)
+			return MPL_OK;
 		return mpl_count_decode_error(reader);
 	}
 	*done = mpl_section_rest(section, gpa, len);

@@ -57,6 +57,7 @@ int mpl_data_plane_init(struct mpl_data_plane *dp, unsigned int max_readers,
 	if (!err) {
 		mpl_section_init_unassigned(dp);
 		dp->generation = 1;
+		dp->announced = dp->generation;
 		dp->published = mpl_snapshot_new(dp, dp->generation, 0);
 		if (!dp->published)
 			err = -ENOMEM;

@@ -47,6 +47,7 @@ struct mpl_data_plane {
 	 * own, since processors fetch lines in pairs. */
 	const struct mpl_snapshot *published __attribute__((aligned(128)));
 	uint64_t generation; /* its generation */
+	uint64_t announced;  /* the same, but stored before `published` */
 
 	/* Control side. */
 	struct mpl_arena nodes __attribute__((aligned(128)));

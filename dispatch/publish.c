@@ -60,6 +60,12 @@ struct mpl_snapshot *mpl_publish(struct mpl_data_plane *dp,
 	const struct mpl_snapshot *old = dp->published;
 
 	/*
+	 * First, so that a reader which has seen the new snapshot in one way
+	 * does not take its caches of the old one for current in another.
+	 */
+	__atomic_store_n(&dp->announced, snapshot->generation,
+			 __ATOMIC_RELAXED);
+	/*
 	 * [B1] release; pairs with [B1] in mpl_reader_snapshot().  Nodes,
 	 * sections and the snapshot itself are written before a reader can
 	 * find them.

@@ -40,7 +40,7 @@ int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 	memset(reader, 0, sizeof(*reader));
 	reader->dp = dp;
 	reader->pub.published = &dp->published;
-	reader->pub.generation = &dp->generation;
+	reader->pub.generation = &dp->announced;
 	reader->pub.nodes = (const uint32_t *)dp->nodes.view;
 	reader->pub.sections = (const struct mpl_section *)dp->sections.view;
 	mpl_reader_drop_caches(&reader->pub);
