@@ -155,7 +155,7 @@ struct mpl_reader_view {
  */
 struct mpl_reader {
 	const struct mpl_snapshot *const *published;
-	const uint64_t *generation; /* of what is published */
+	const uint64_t *generation; /* stored before what is published */
 	const uint32_t *nodes; /* the arenas, where this reader sees them */
 	const struct mpl_section *sections;
 	uint64_t misses; /* look-ups that walked the radix */
