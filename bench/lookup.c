@@ -167,12 +167,12 @@ static double mean_levels(const struct world *world,
 	for (size_t i = 0; i < WORLD_ADDRESSES; i++) {
 		uint32_t entry = root;
 
-		while ((entry & MPL_ENTRY_SHIFT_MASK) != MPL_ENTRY_SECTION) {
-			uint64_t bits = world->uniform[i] >>
-					(entry & MPL_ENTRY_SHIFT_MASK);
+		while (!mpl_entry_is_section(entry)) {
+			uint64_t gpa = world->uniform[i];
 
-			entry = reader->nodes[(entry & ~MPL_ENTRY_SHIFT_MASK) |
-					      (bits & (MPL_NODE_ENTRIES - 1))];
+			entry = entry & MPL_ENTRY_END ?
+					mpl_leaf_below(reader, entry, gpa) :
+					mpl_entry_below(reader, entry, gpa);
 			levels++;
 		}
 	}

@@ -22,9 +22,10 @@ static uint64_t hole(const struct mpl_reader *reader, uint32_t entry,
 	uint64_t last = UINT64_MAX;
 
 	while (!mpl_entry_is_section(entry)) {
-		last = gpa | ((UINT64_C(1) << (entry & MPL_ENTRY_SHIFT_MASK)) -
-			      1);
-		entry = mpl_entry_below(reader, entry, gpa);
+		last = gpa | ((UINT64_C(1) << mpl_entry_shift(entry)) - 1);
+		entry = entry & MPL_ENTRY_END ?
+				mpl_leaf_below(reader, entry, gpa) :
+				mpl_entry_below(reader, entry, gpa);
 	}
 	section = &reader->sections[entry >> MPL_ENTRY_BITS];
 	/* The walk sees a newer map, where the hole has been filled: look

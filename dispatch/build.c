@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A whole map at once: each node is made and filled just once, top down. */
-#include "dispatch/compile.h"
+#include "dispatch/leaf.h"
 
 struct builder {
 	struct mpl_compile *compile;
@@ -85,7 +85,7 @@ static int fill_node(const struct builder *builder, uint64_t low, uint64_t high,
 		uint64_t start = at & ~span;
 
 		err = fill_entry(builder, start, start + span, from, &from,
-				 &node[(at >> shift) & (MPL_NODE_ENTRIES - 1)]);
+				 &node[mpl_node_slot(at, shift)]);
 		if (err)
 			return err;
 		if (start + span >= high)
@@ -96,6 +96,7 @@ static int fill_node(const struct builder *builder, uint64_t low, uint64_t high,
 			at = builder->items[from].start;
 	}
 	*entry = index << MPL_ENTRY_BITS | shift;
+	mpl_leaf_settle(builder->compile, entry);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dispatch/leaf.h"
 #include "dispatch/retire.h"
 #include "dispatch/section.h"
 
@@ -25,19 +26,9 @@ static uint64_t block_last(struct block block)
 				     block.base + (UINT64_C(1) << block.bits) - 1;
 }
 
-static unsigned int entry_shift(uint32_t entry)
-{
-	return entry & MPL_ENTRY_SHIFT_MASK;
-}
-
 static uint32_t entry_index(uint32_t entry)
 {
 	return entry >> MPL_ENTRY_BITS;
-}
-
-static bool is_section(uint32_t entry)
-{
-	return entry_shift(entry) == MPL_ENTRY_SECTION;
 }
 
 static uint32_t *node_at(const struct mpl_compile *compile, uint32_t index)
@@ -51,17 +42,19 @@ static struct mpl_node_note *note_at(const struct mpl_compile *compile,
 	return mpl_arena_at(&compile->dp->notes, index);
 }
 
-static unsigned int slot_of(uint64_t gpa, unsigned int shift)
-{
-	return (gpa >> shift) & (MPL_NODE_ENTRIES - 1);
-}
-
 static struct block node_block(const struct mpl_compile *compile,
 			       uint32_t entry)
 {
+	uint32_t index = entry_index(entry);
+	unsigned int shift = mpl_entry_shift(entry);
+
 	return (struct block){
-		.base = note_at(compile, entry_index(entry))->base,
-		.bits = entry_shift(entry) + MPL_NODE_BITS,
+		.base = mpl_entry_is_leaf(entry) ?
+				mpl_leaf_base(compile->dp,
+					      mpl_leaf_at(compile->dp, index),
+					      shift) :
+				note_at(compile, index)->base,
+		.bits = shift + MPL_NODE_BITS,
 	};
 }
 
@@ -133,6 +126,25 @@ static int new_empty_node(struct mpl_compile *compile, uint64_t low,
 	return 0;
 }
 
+/* ... out of a packed leaf, which is never written. */
+static int own_leaf(struct mpl_compile *compile, uint32_t *entry)
+{
+	struct mpl_data_plane *dp = compile->dp;
+	unsigned int shift = mpl_entry_shift(*entry);
+	const struct mpl_leaf *leaf = mpl_leaf_at(dp, entry_index(*entry));
+	uint64_t base = mpl_leaf_base(dp, leaf, shift);
+	uint32_t index;
+	int err = mpl_retire_leaf(compile->stale, entry_index(*entry));
+
+	if (!err)
+		err = mpl_compile_new_node(compile, base, &index);
+	if (err)
+		return err;
+	mpl_leaf_unpack(dp, leaf, base, shift, node_at(compile, index));
+	*entry = index << MPL_ENTRY_BITS | shift;
+	return 0;
+}
+
 /* Make the node of *entry one that this compile may write. */
 static int own_node(struct mpl_compile *compile, uint32_t *entry)
 {
@@ -140,6 +152,8 @@ static int own_node(struct mpl_compile *compile, uint32_t *entry)
 	uint32_t copy;
 	int err;
 
+	if (mpl_entry_is_leaf(*entry))
+		return own_leaf(compile, entry);
 	if (note_at(compile, index)->epoch == compile->dp->epoch)
 		return 0;
 	err = mpl_retire_node(compile->stale, index);
@@ -150,7 +164,7 @@ static int own_node(struct mpl_compile *compile, uint32_t *entry)
 		return err;
 	memcpy(node_at(compile, copy), node_at(compile, index),
 	       MPL_NODE_ENTRIES * sizeof(uint32_t));
-	*entry = copy << MPL_ENTRY_BITS | entry_shift(*entry);
+	*entry = copy << MPL_ENTRY_BITS | mpl_entry_shift(*entry);
 	return 0;
 }
 
@@ -179,10 +193,10 @@ static int insert_below(struct mpl_compile *compile, uint32_t entry,
 			uint64_t high)
 {
 	struct block block = node_block(compile, entry);
-	unsigned int shift = entry_shift(entry);
-	unsigned int last = slot_of(high, shift);
+	unsigned int shift = mpl_entry_shift(entry);
+	unsigned int last = mpl_node_slot(high, shift);
 
-	for (unsigned int i = slot_of(low, shift); i <= last; i++) {
+	for (unsigned int i = mpl_node_slot(low, shift); i <= last; i++) {
 		/* The arena never moves, so the pointer survives inserts. */
 		uint32_t *child = &node_at(compile, entry_index(entry))[i];
 		int err;
@@ -207,7 +221,7 @@ static int push_down(struct mpl_compile *compile, uint32_t *entry,
 	uint32_t node;
 	int err;
 
-	if (is_section(*entry)) {
+	if (mpl_entry_is_section(*entry)) {
 		clip(mpl_section_at(compile->dp, entry_index(*entry)), block,
 		     &old_low, &old_high);
 	} else {
@@ -220,8 +234,8 @@ static int push_down(struct mpl_compile *compile, uint32_t *entry,
 			     old_high > high ? old_high : high, &node);
 	if (err)
 		return err;
-	for (unsigned int i = slot_of(old_low, entry_shift(node));
-	     i <= slot_of(old_high, entry_shift(node)); i++)
+	for (unsigned int i = mpl_node_slot(old_low, mpl_entry_shift(node));
+	     i <= mpl_node_slot(old_high, mpl_entry_shift(node)); i++)
 		node_at(compile, entry_index(node))[i] = *entry;
 	*entry = node;
 	return 0;
@@ -239,7 +253,7 @@ static int insert(struct mpl_compile *compile, uint32_t *entry,
 		*entry = mpl_entry_section(section->id);
 		return 0;
 	}
-	if (!is_section(*entry)) {
+	if (!mpl_entry_is_section(*entry)) {
 		struct block node = node_block(compile, *entry);
 
 		if (low >= node.base && high <= block_last(node))
@@ -280,7 +294,7 @@ static int take_out(struct mpl_compile *compile, uint32_t *entry,
 	uint64_t low, high;
 	int err;
 
-	if (is_section(*entry)) {
+	if (mpl_entry_is_section(*entry)) {
 		if (*entry == mpl_entry_section(section->id))
 			*entry = MPL_ENTRY_EMPTY;
 		return 0;
@@ -293,8 +307,8 @@ static int take_out(struct mpl_compile *compile, uint32_t *entry,
 	err = own_node(compile, entry);
 	if (err)
 		return err;
-	shift = entry_shift(*entry);
-	for (unsigned int i = slot_of(low, shift); i <= slot_of(high, shift);
+	shift = mpl_entry_shift(*entry);
+	for (unsigned int i = mpl_node_slot(low, shift); i <= mpl_node_slot(high, shift);
 	     i++) {
 		uint32_t *child = &node_at(compile, entry_index(*entry))[i];
 
@@ -323,19 +337,51 @@ int mpl_compile_remove(struct mpl_compile *compile, uint32_t *root,
 			mpl_section_at(compile->dp, section));
 }
 
+static void seal(struct mpl_compile *compile, uint32_t *entry, uint64_t low,
+		 uint64_t high)
+{
+	unsigned int shift = mpl_entry_shift(*entry);
+	uint64_t base, last;
+	unsigned int end;
+
+	/* Who is packed, or not of this epoch, has nothing plain below. */
+	if (*entry & MPL_ENTRY_END ||
+	    note_at(compile, entry_index(*entry))->epoch != compile->dp->epoch)
+		return;
+	base = note_at(compile, entry_index(*entry))->base;
+	last = mpl_node_last(base, shift);
+	low = low > base ? low : base;
+	high = high < last ? high : last;
+	if (low > high)
+		return;
+	end = mpl_node_slot(high, shift);
+	for (unsigned int i = mpl_node_slot(low, shift); i <= end; i++)
+		seal(compile, &node_at(compile, entry_index(*entry))[i], low,
+		     high);
+	mpl_leaf_settle(compile, entry);
+}
+
+void mpl_compile_seal(struct mpl_compile *compile, uint32_t *root,
+		      uint64_t low, uint64_t high)
+{
+	seal(compile, root, low, high);
+}
+
 int mpl_compile_discard(struct mpl_compile *compile, uint32_t root)
 {
 	uint32_t index = entry_index(root);
 	const uint32_t *node;
 	int err;
 
-	if (is_section(root))
+	if (mpl_entry_is_section(root))
 		return 0;
+	if (mpl_entry_is_leaf(root))
+		return mpl_retire_leaf(compile->stale, index);
 	/* A view is compiled once a commit. */
 	assert(note_at(compile, index)->epoch != compile->dp->epoch);
 	node = node_at(compile, index);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++) {
-		if (is_section(node[i]))
+		if (mpl_entry_is_section(node[i]))
 			continue;
 		err = mpl_compile_discard(compile, node[i]);
 		if (err)
@@ -357,6 +403,8 @@ void mpl_compile_forget(struct mpl_compile *compile)
 {
 	free(compile->fresh.items);
 	free(compile->spare.items);
+	free(compile->leaves.items);
+	compile->leaves = (struct mpl_indexes){ 0 };
 	compile->fresh = (struct mpl_indexes){ 0 };
 	compile->spare = (struct mpl_indexes){ 0 };
 }
@@ -370,6 +418,8 @@ void mpl_compile_keep(struct mpl_compile *compile)
 void mpl_compile_cancel(struct mpl_compile *compile)
 {
 	free_nodes(compile, &compile->fresh);
+	for (size_t i = 0; i < compile->leaves.count; i++)
+		mpl_arena_free(&compile->dp->leaves, compile->leaves.items[i]);
 	mpl_compile_forget(compile);
 }
 
@@ -380,5 +430,7 @@ int mpl_compile_list_fresh(const struct mpl_compile *compile,
 
 	for (size_t i = 0; i < compile->fresh.count && !err; i++)
 		err = mpl_retire_node(batch, compile->fresh.items[i]);
+	for (size_t i = 0; i < compile->leaves.count && !err; i++)
+		err = mpl_retire_leaf(batch, compile->leaves.items[i]);
 	return err;
 }

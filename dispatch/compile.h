@@ -12,7 +12,8 @@
  *      child never exists.
  *
  * So two maps of the same ranges are equal, however they came about, and a
- * node always has at least two different sections below it.
+ * node always has at least two different sections below it.  (Equal but for
+ * which leaves are packed: leaf.h.)
  *
  *        before                      [c, d] := S2                 after
  *   root -> A -> B -> {S1}                             root' -> A' -> B' -> {S1, S2}
@@ -37,6 +38,7 @@ struct mpl_compile {
 	struct mpl_retired *stale; /* nodes go here */
 	struct mpl_indexes fresh;  /* every node made, in use or spare */
 	struct mpl_indexes spare;  /* made and given up again */
+	struct mpl_indexes leaves; /* every packed leaf made */
 };
 
 /* An entry that names section `index`; 0 is the empty map. */
@@ -72,6 +74,13 @@ int mpl_compile_insert(struct mpl_compile *compile, uint32_t *root,
 int mpl_compile_remove(struct mpl_compile *compile, uint32_t *root,
 		       uint32_t section);
 
+/*
+ * After the last insert and remove of this compile in this map: pack leaves
+ * that these left plain around [low, high], each range that one of them got.
+ */
+void mpl_compile_seal(struct mpl_compile *compile, uint32_t *root,
+		      uint64_t low, uint64_t high);
+
 /* A section for mpl_compile_build(), with its own first and last address. */
 struct mpl_build_item {
 	uint64_t start;
@@ -97,6 +106,25 @@ static inline uint64_t mpl_node_base(uint64_t gpa, unsigned int shift)
 	unsigned int bits = shift + MPL_NODE_BITS;
 
 	return bits >= 64 ? 0 : gpa & ~((UINT64_C(1) << bits) - 1);
+}
+
+/* ... and the highest. */
+static inline uint64_t mpl_node_last(uint64_t base, unsigned int shift)
+{
+	unsigned int bits = shift + MPL_NODE_BITS;
+
+	return bits >= 64 ? UINT64_MAX : base + ((UINT64_C(1) << bits) - 1);
+}
+
+/* Its entry for an address. */
+static inline unsigned int mpl_node_slot(uint64_t gpa, unsigned int shift)
+{
+	return (gpa >> shift) & (MPL_NODE_ENTRIES - 1);
+}
+
+static inline bool mpl_entry_is_leaf(uint32_t entry)
+{
+	return entry & MPL_ENTRY_END && !mpl_entry_is_section(entry);
 }
 
 /* Mark every node of a map as stale. */

@@ -29,6 +29,8 @@ static int init_arenas(struct mpl_data_plane *dp)
 
 	err = init(&dp->nodes, MPL_NODE_ENTRIES * sizeof(uint32_t), max);
 	if (!err)
+		err = init(&dp->leaves, sizeof(struct mpl_leaf), max);
+	if (!err)
 		err = init(&dp->sections, sizeof(struct mpl_section), max);
 	if (!err) /* readers never look at these */
 		err = mpl_arena_init(&dp->notes, sizeof(struct mpl_node_note),
@@ -42,6 +44,8 @@ int mpl_data_plane_init(struct mpl_data_plane *dp, unsigned int max_readers,
 	unsigned int readers = max_readers + spare_readers;
 	int err = init_arenas(dp);
 
+	if (!dp->plain_nodes)
+		dp->plain_nodes = MPL_PLAIN_NODES;
 	pthread_mutex_init(&dp->readers_mutex, NULL);
 	pthread_mutex_init(&dp->waits.mutex, NULL);
 	pthread_cond_init(&dp->waits.released, NULL);
@@ -81,6 +85,7 @@ void mpl_data_plane_destroy(struct mpl_data_plane *dp)
 	mpl_rcu_free(dp->rcu);
 	mpl_arena_destroy(&dp->nodes);
 	mpl_arena_destroy(&dp->notes);
+	mpl_arena_destroy(&dp->leaves);
 	mpl_arena_destroy(&dp->sections);
 	pthread_cond_destroy(&dp->waits.released);
 	pthread_mutex_destroy(&dp->waits.mutex);

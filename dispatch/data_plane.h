@@ -42,6 +42,12 @@ struct mpl_waits {
 	pthread_cond_t released;
 };
 
+/*
+ * So many nodes of 256 bytes are half a usual first-level cache, or less: there
+ * a packed one would only cost its three instructions more.
+ */
+#define MPL_PLAIN_NODES 64
+
 struct mpl_data_plane {
 	/* Read by readers, written by publish only; on a pair of lines of its
 	 * own, since processors fetch lines in pairs. */
@@ -52,10 +58,13 @@ struct mpl_data_plane {
 	/* Control side. */
 	struct mpl_arena nodes __attribute__((aligned(128)));
 	struct mpl_arena notes; /* parallel to nodes */
+	struct mpl_arena leaves;
 	struct mpl_arena sections;
 	uint64_t epoch;
 	uint64_t stamp; /* last one given to a root */
 	uint64_t nodes_made;
+	uint32_t plain_nodes; /* as many before any is packed; set before init,
+			       * 0: MPL_PLAIN_NODES */
 
 	struct mpl_retired *retired_first; /* oldest */
 	struct mpl_retired *retired_last;

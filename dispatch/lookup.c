@@ -18,6 +18,9 @@ _Static_assert(MPL_CACHE_SLOTS == 1 << (64 - 58) &&
 	       "mpl_cache_offset()");
 _Static_assert(sizeof(struct mpl_section) == 1 << MPL_ENTRY_BITS,
 	       "mpl_walk() takes the index for an offset");
+_Static_assert(sizeof(struct mpl_leaf) * 2 == 1 << MPL_ENTRY_BITS,
+	       "mpl_leaf_below() takes half the index for an offset");
+_Static_assert(offsetof(struct mpl_reader, leaves) == 48, "layout");
 
 /* A region begins with its device (asserted in lib/region.c). */
 struct mpl_region *mpl_section_region(const struct mpl_section *section)

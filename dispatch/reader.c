@@ -42,6 +42,7 @@ int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 	reader->pub.published = &dp->published;
 	reader->pub.generation = &dp->announced;
 	reader->pub.nodes = (const uint32_t *)dp->nodes.view;
+	reader->pub.leaves = (const struct mpl_leaf *)dp->leaves.view;
 	reader->pub.sections = (const struct mpl_section *)dp->sections.view;
 	mpl_reader_drop_caches(&reader->pub);
 

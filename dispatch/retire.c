@@ -18,6 +18,7 @@ void mpl_retired_drop(struct mpl_retired *batch)
 	if (!batch)
 		return;
 	free(batch->nodes.items);
+	free(batch->leaves.items);
 	free(batch->sections.items);
 	free(batch->objects.items);
 	free(batch);
@@ -34,6 +35,11 @@ static int append(struct mpl_indexes *indexes, uint32_t index)
 int mpl_retire_node(struct mpl_retired *batch, uint32_t index)
 {
 	return append(&batch->nodes, index);
+}
+
+int mpl_retire_leaf(struct mpl_retired *batch, uint32_t index)
+{
+	return append(&batch->leaves, index);
 }
 
 int mpl_retire_section(struct mpl_retired *batch, uint32_t index)
@@ -55,6 +61,7 @@ int mpl_retire_object(struct mpl_retired *batch, void (*fn)(void *arg),
 void mpl_retire(struct mpl_data_plane *dp, struct mpl_retired *batch)
 {
 	batch->bytes += batch->nodes.count * dp->nodes.item_size +
+			batch->leaves.count * dp->leaves.item_size +
 			batch->sections.count * dp->sections.item_size;
 	batch->token = mpl_rcu_start(dp->rcu);
 	batch->since_ns = mpl_now_ns();
@@ -76,6 +83,8 @@ static void free_batch(struct mpl_data_plane *dp, struct mpl_retired *batch)
 		mpl_arena_free(&dp->nodes, batch->nodes.items[i]);
 		mpl_arena_free(&dp->notes, batch->nodes.items[i]);
 	}
+	for (size_t i = 0; i < batch->leaves.count; i++)
+		mpl_arena_free(&dp->leaves, batch->leaves.items[i]);
 	for (size_t i = 0; i < batch->sections.count; i++)
 		mpl_section_free(dp, batch->sections.items[i]);
 	for (size_t i = 0; i < batch->objects.count; i++)

@@ -28,6 +28,7 @@ struct mpl_retired {
 	uint64_t since_ns;
 	uint64_t bytes;
 	struct mpl_indexes nodes;
+	struct mpl_indexes leaves;
 	struct mpl_indexes sections;
 	struct mpl_retired_objects objects;
 };
@@ -39,6 +40,7 @@ void mpl_retired_drop(struct mpl_retired *batch);
 
 /* Errors: -ENOMEM. */
 int mpl_retire_node(struct mpl_retired *batch, uint32_t index);
+int mpl_retire_leaf(struct mpl_retired *batch, uint32_t index);
 int mpl_retire_section(struct mpl_retired *batch, uint32_t index);
 int mpl_retire_object(struct mpl_retired *batch, void (*fn)(void *arg),
 		      void *arg, size_t bytes);

@@ -2,8 +2,9 @@
 #include "dispatch/verify.h"
 
 #include <errno.h>
+#include <string.h>
 
-#include "dispatch/compile.h"
+#include "dispatch/leaf.h"
 #include "dispatch/section.h"
 
 /* What is being compared. */
@@ -18,6 +19,7 @@ static const struct mpl_section *find(const struct mpl_data_plane *dp,
 {
 	const struct mpl_reader reader = {
 		.nodes = mpl_arena_at(&dp->nodes, 0),
+		.leaves = mpl_leaf_at(dp, 0),
 		.sections = mpl_arena_at(&dp->sections, 0),
 	};
 	const struct mpl_section *section = mpl_walk(&reader, root, gpa);
@@ -81,31 +83,70 @@ static size_t first_from(const struct check *check, uint64_t gpa)
 static int check_entry(const struct check *check, uint32_t entry,
 		       uint64_t base, uint64_t last);
 
+/*
+ * The lowest address of a node's block, and its entries: where they lie, or
+ * in `room`, for a packed leaf.  These are followed by nobody before they have
+ * been checked against the sections that belong there.
+ */
+static int open_node(const struct mpl_data_plane *dp, uint32_t entry,
+		     uint64_t low, uint64_t *base, uint32_t *room,
+		     const uint32_t **node)
+{
+	uint32_t index = entry >> MPL_ENTRY_BITS;
+	unsigned int shift = mpl_entry_shift(entry);
+	const struct mpl_leaf *leaf = mpl_leaf_at(dp, index);
+	struct mpl_leaf again;
+
+	if (!index || index >= (mpl_entry_is_leaf(entry) ? dp->leaves.count :
+							   dp->nodes.count))
+		return complain(dp, "not the node that is needed", low);
+	if (!mpl_entry_is_leaf(entry)) {
+		const struct mpl_node_note *note =
+			mpl_arena_at(&dp->notes, index);
+
+		*base = note->base;
+		*node = mpl_arena_at(&dp->nodes, index);
+		return 0;
+	}
+	*base = mpl_node_base(low, shift);
+	*node = room;
+	if (mpl_bits_set(leaf->starts) > MPL_LEAF_ENTRIES)
+		return complain(dp, "a leaf with too many entries", low);
+	for (unsigned int i = 0; i < MPL_LEAF_ENTRIES; i++)
+		if (leaf->entry[i] >> MPL_ENTRY_BITS >= dp->sections.count)
+			return complain(dp, "a leaf with a bad entry", low);
+	mpl_leaf_unpack(dp, leaf, *base, shift, room);
+	if (!mpl_leaf_pack(room, &again) ||
+	    memcmp(leaf, &again, sizeof(again)) != 0)
+		return complain(dp, "a leaf that is not packed right", low);
+	return 0;
+}
+
 /* A node must divide just the block that its sections need. */
 static int check_node(const struct check *check, uint32_t entry, uint64_t low,
 		      uint64_t high)
 {
 	const struct mpl_data_plane *dp = check->dp;
-	uint32_t index = entry >> MPL_ENTRY_BITS;
 	unsigned int shift = mpl_common_shift(low, high);
 	uint64_t span = (UINT64_C(1) << shift) - 1;
-	const struct mpl_node_note *note;
+	uint32_t room[MPL_NODE_ENTRIES];
 	const uint32_t *node;
+	uint64_t first;
+	int err;
 
-	if ((entry & MPL_ENTRY_SHIFT_MASK) != shift || !index ||
-	    index >= dp->nodes.count)
+	if (mpl_entry_is_section(entry) || mpl_entry_shift(entry) != shift)
 		return complain(dp, "not the node that is needed", low);
-	note = mpl_arena_at(&dp->notes, index);
-	node = mpl_arena_at(&dp->nodes, index);
-	if (low - note->base > span + span * (MPL_NODE_ENTRIES - 1) +
-				       (MPL_NODE_ENTRIES - 1))
+	err = open_node(dp, entry, low, &first, room, &node);
+	if (err)
+		return err;
+	if (low - first > span + span * (MPL_NODE_ENTRIES - 1) +
+				  (MPL_NODE_ENTRIES - 1))
 		return complain(dp, "node notes a wrong block", low);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++) {
-		uint64_t base = note->base + ((uint64_t)i << shift);
-		int err;
+		uint64_t base = first + ((uint64_t)i << shift);
 
 		/* The topmost node has more entries than there are bits. */
-		if (base < note->base || (i && base == note->base))
+		if (base < first || (i && base == first))
 			break;
 		err = check_entry(check, node[i], base, base + span);
 		if (err)

@@ -95,6 +95,23 @@ static int build_map(struct mpl_commit *commit, struct mpl_view *view,
 	return err;
 }
 
+/* Where leaves have been unpacked, or are new. */
+static void seal_changes(struct mpl_commit *commit,
+			 const struct mpl_changes *changes, uint32_t *entry)
+{
+	for (size_t i = 0; i < changes->count; i++) {
+		const struct mpl_range *before = changes->items[i].before;
+		const struct mpl_range *after = changes->items[i].after;
+
+		if (before)
+			mpl_compile_seal(&commit->compile, entry,
+					 before->flat.start, before->flat.last);
+		if (after)
+			mpl_compile_seal(&commit->compile, entry,
+					 after->flat.start, after->flat.last);
+	}
+}
+
 static int compile_view(struct mpl_commit *commit, struct mpl_view *view)
 {
 	const struct mpl_changes *changes = &view->changes;
@@ -126,6 +143,8 @@ static int compile_view(struct mpl_commit *commit, struct mpl_view *view)
 		err = build_map(commit, view, &entry);
 	if (err)
 		return err;
+	if (!rebuild)
+		seal_changes(commit, changes, &entry);
 	view->entry = entry;
 	view->stamp = mpl_stamp_new(&commit->plane->data);
 	return 0;

@@ -43,6 +43,7 @@ static void configure(struct mpl_plane *plane,
 		config->unassigned_set ? config->unassigned_byte : 0xff;
 	plane->data.readonly_view = config->readonly_view;
 	plane->data.hash_doorbells = config->hash_doorbells;
+	plane->data.plain_nodes = config->plain_nodes;
 	plane->data.log.fn = config->log;
 	plane->data.log.opaque = config->log_opaque;
 }

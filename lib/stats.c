@@ -15,7 +15,7 @@ static void fill_data_plane(struct mpl_data_plane *dp,
 
 	out->generation = dp->published->generation;
 	out->nodes_copied = dp->nodes_made;
-	out->nodes_live = dp->nodes.live;
+	out->nodes_live = dp->nodes.live + dp->leaves.live;
 	out->sections_live = dp->sections.live;
 	out->retired_bytes = dp->retired_bytes;
 	out->retired_bytes_peak = dp->retired_peak;

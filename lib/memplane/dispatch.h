@@ -12,8 +12,9 @@
  *
  *      31                                6 5        0
  *     +-----------------------------------+----------+
- *     | index of a node, or of a section  | shift    |   shift 63: a section
- *     +-----------------------------------+----------+   0..60: the node's
+ *     | index of a node, a packed leaf,   | shift    |   63: a section
+ *     | or a section                      |          |   0..60: the node's
+ *     +-----------------------------------+----------+   odd: a leaf's, plus 1
  *
  * The shift is absolute: the child says which address bits index it, so that
  * the levels between are skipped (skip compaction).  For example, with RAM R
@@ -29,6 +30,12 @@
  * what lies outside is unassigned.  For the same reason bits that were
  * skipped need not be compared on the way.  Ranges below a page need nothing
  * special: the grid goes down to single bytes.
+ *
+ * A node that has nothing but sections, and few of them, may be *packed* into
+ * half a cache line: which slots begin another section, as bits, and the
+ * sections in their order.  Slots without a section go with the one before
+ * them (or the first), which does not cover their addresses.  Packed or not,
+ * a node means the same; large maps have eight times less to fetch.
  *
  * Section 0 is the unassigned section; it covers every address.
  */
@@ -47,6 +54,7 @@ extern "C" {
 #define MPL_ENTRY_BITS 6 /* below the index */
 #define MPL_ENTRY_SHIFT_MASK 63u
 #define MPL_ENTRY_SECTION 63u /* this shift marks a section */
+#define MPL_ENTRY_END 1u      /* in all shifts but those of plain nodes */
 
 enum mpl_section_flags {
 	MPL_SECTION_READ = 1 << 0,	/* `host` may be read */
@@ -77,6 +85,14 @@ struct mpl_section {
 	uint32_t flags;
 	uint32_t id; /* own index */
 } __attribute__((aligned(64)));
+
+#define MPL_LEAF_ENTRIES 6
+
+/* A node that has few sections, and nothing else. */
+struct mpl_leaf {
+	uint64_t starts; /* bit i: slot i begins the next entry; bit 0 is set */
+	uint32_t entry[MPL_LEAF_ENTRIES];
+};
 
 /* The map of one flat view in a snapshot. */
 struct mpl_root {
@@ -161,7 +177,8 @@ struct mpl_reader {
 	uint64_t misses; /* look-ups that walked the radix */
 	uint64_t hits;	 /* that a slot of `cache` answered; the others' are not
 			  * counted: that would cost as much as they do */
-	uint64_t reserved[2];
+	const struct mpl_leaf *leaves; /* an arena, too */
+	uint64_t reserved;
 
 	struct mpl_reader_view looked; /* by mpl_lookup() */
 	uint64_t last_start; /* of looked.seen */
@@ -177,9 +194,26 @@ struct mpl_reader {
 	struct mpl_extent extent[MPL_EXTENTS];
 };
 
+/* Without a call: x86-64 processors that virtualise have the instruction. */
+static inline unsigned int mpl_bits_set(uint64_t word)
+{
+#if defined(__x86_64__) && !defined(__POPCNT__)
+	__asm__("popcntq %0, %0" : "+r"(word) : : "cc");
+	return (unsigned int)word;
+#else
+	return (unsigned int)__builtin_popcountll(word);
+#endif
+}
+
 static inline bool mpl_entry_is_section(uint32_t entry)
 {
 	return (entry & MPL_ENTRY_SHIFT_MASK) == MPL_ENTRY_SECTION;
+}
+
+/* Of a node's entry, plain or packed. */
+static inline unsigned int mpl_entry_shift(uint32_t entry)
+{
+	return entry & MPL_ENTRY_SHIFT_MASK & ~MPL_ENTRY_END;
 }
 
 /* From the entry of a node to that of the child which holds `gpa`. */
@@ -195,6 +229,20 @@ static inline uint32_t mpl_entry_below(const struct mpl_reader *reader,
 		    (MPL_NODE_ENTRIES - 1)];
 }
 
+/* Neither a node nor a section, that is a packed leaf: its entry for `gpa`. */
+static inline uint32_t mpl_leaf_below(const struct mpl_reader *reader,
+				      uint32_t entry, uint64_t gpa)
+{
+	/* A leaf is 32 bytes: half of index << 6 is where it lies. */
+	const struct mpl_leaf *leaf =
+		(const struct mpl_leaf *)((const char *)reader->leaves +
+					  (entry & ~MPL_ENTRY_SHIFT_MASK) / 2);
+	uint64_t slot = gpa >> ((entry - 1) & MPL_ENTRY_SHIFT_MASK);
+
+	/* How many entries begin at or below the slot. */
+	return leaf->entry[mpl_bits_set(leaf->starts << (~slot & 63)) - 1];
+}
+
 /*
  * Walk the radix: no cache, no bounds check.  Instruction budget: 6 a level
  * (bench/lookup.c counts them).
@@ -202,8 +250,10 @@ static inline uint32_t mpl_entry_below(const struct mpl_reader *reader,
 static inline const struct mpl_section *
 mpl_walk(const struct mpl_reader *reader, uint32_t entry, uint64_t gpa)
 {
-	while (!mpl_entry_is_section(entry))
+	while (!(entry & MPL_ENTRY_END))
 		entry = mpl_entry_below(reader, entry, gpa);
+	if (!mpl_entry_is_section(entry))
+		entry = mpl_leaf_below(reader, entry, gpa);
 	/* A section is 64 bytes, so that index << 6 is where it lies. */
 	return (const struct mpl_section *)((const char *)reader->sections +
 					    (entry & ~MPL_ENTRY_SHIFT_MASK));

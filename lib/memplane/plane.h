@@ -55,6 +55,14 @@ struct mpl_plane_config {
 	bool trace_rules;
 
 	/*
+	 * Radix nodes that have few sections are packed (dispatch.h) once the
+	 * plane has more than this many nodes: before, all fit into a
+	 * first-level cache, and plain ones are faster.  0: 64.  For tests
+	 * and measurements.
+	 */
+	unsigned int plain_nodes;
+
+	/*
 	 * Memory that waits for readers to become quiescent is bounded by
 	 * this many bytes; commits that add are refused with -EAGAIN beyond
 	 * it.  0: 256 MiB.

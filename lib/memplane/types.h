@@ -32,7 +32,7 @@ extern "C" {
  * program compiled against another layout gets -EPROTO instead of wrong
  * answers.
  */
-#define MPL_LAYOUT 2
+#define MPL_LAYOUT 3
 
 /* Regions may be nested (children and aliases together) this deep. */
 #define MPL_DEPTH_MAX 256

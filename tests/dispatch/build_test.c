@@ -46,14 +46,15 @@ static void put(struct bed *bed, struct built *built, uint64_t start,
 /* Equal entries, down to the leaves. */
 static bool same(const struct bed *bed, uint32_t a, uint32_t b)
 {
+	uint32_t room_x[MPL_NODE_ENTRIES], room_y[MPL_NODE_ENTRIES];
 	const uint32_t *x, *y;
 
 	if (mpl_entry_is_section(a) || mpl_entry_is_section(b))
 		return a == b;
-	if ((a & MPL_ENTRY_SHIFT_MASK) != (b & MPL_ENTRY_SHIFT_MASK))
+	if (mpl_entry_shift(a) != mpl_entry_shift(b))
 		return false;
-	x = mpl_arena_at(&bed->dp.nodes, bed_index(a));
-	y = mpl_arena_at(&bed->dp.nodes, bed_index(b));
+	x = bed_node(bed, a, room_x);
+	y = bed_node(bed, b, room_y);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++)
 		if (!same(bed, x[i], y[i]))
 			return false;

@@ -26,15 +26,16 @@ static uint32_t look(const struct bed *bed, uint32_t root, uint64_t gpa)
 /* Same shape, same sections: maps of the same ranges are equal. */
 static void assert_same_map(const struct bed *bed, uint32_t a, uint32_t b)
 {
+	uint32_t room_x[MPL_NODE_ENTRIES], room_y[MPL_NODE_ENTRIES];
 	const uint32_t *x, *y;
 
-	assert_int_equal(a & MPL_ENTRY_SHIFT_MASK, b & MPL_ENTRY_SHIFT_MASK);
-	if ((a & MPL_ENTRY_SHIFT_MASK) == MPL_ENTRY_SECTION) {
+	if (mpl_entry_is_section(a) || mpl_entry_is_section(b)) {
 		assert_int_equal(a, b);
 		return;
 	}
-	x = mpl_arena_at(&bed->dp.nodes, bed_index(a));
-	y = mpl_arena_at(&bed->dp.nodes, bed_index(b));
+	assert_int_equal(mpl_entry_shift(a), mpl_entry_shift(b));
+	x = bed_node(bed, a, room_x);
+	y = bed_node(bed, b, room_y);
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++)
 		assert_same_map(bed, x[i], y[i]);
 }
@@ -391,7 +392,7 @@ static void test_cancel(void **state)
 	bed_settle(bed);
 	note_answers(bed, &answers);
 	for (int round = 0; round < 40; round++) {
-		uint32_t nodes = bed->dp.nodes.live, notes = bed->dp.notes.live;
+		uint32_t nodes = bed_nodes(bed), notes = bed->dp.notes.live;
 		uint32_t root = bed->root[0];
 		struct mpl_retired *stale = mpl_retired_new();
 		struct mpl_compile compile;
@@ -407,9 +408,11 @@ static void test_cancel(void **state)
 				assert_int_equal(mpl_compile_insert(
 					&compile, &root, id), 0);
 		}
+		if (round % 2)
+			mpl_compile_seal(&compile, &root, 0, UINT64_MAX);
 		mpl_compile_cancel(&compile);
 		mpl_retired_drop(stale);
-		assert_int_equal(bed->dp.nodes.live, nodes);
+		assert_int_equal(bed_nodes(bed), nodes);
 		assert_int_equal(bed->dp.notes.live, notes);
 		assert_answers(bed, bed->root[0], &answers);
 		assert_verified(bed, 0);
@@ -558,99 +561,6 @@ static void test_many(void **state)
 	assert_canonical(bed, 0);
 }
 
-/* Give the data plane room for few nodes. */
-static void limit_nodes(struct bed *bed, uint32_t max)
-{
-	struct mpl_reader_state *reader;
-
-	assert_int_equal(bed->dp.nodes.live, 0);
-	assert_int_equal(mpl_reader_unregister(bed->reader), 0);
-	mpl_arena_destroy(&bed->dp.nodes);
-	mpl_arena_destroy(&bed->dp.notes);
-	assert_int_equal(mpl_arena_init(&bed->dp.nodes,
-					MPL_NODE_ENTRIES * sizeof(uint32_t),
-					max), 0);
-	assert_int_equal(mpl_arena_init(&bed->dp.notes,
-					sizeof(struct mpl_node_note), max), 0);
-	assert_int_equal(mpl_reader_add(&bed->dp, false, &reader), 0);
-	bed->reader = &reader->pub;
-	assert_int_equal(mpl_reader_online(bed->reader), 0);
-}
-
-/* Out of nodes, after any number of steps: unwound without a leak. */
-static void test_full(void **state)
-{
-	(void)state;
-	for (uint32_t max = 4; max < 40; max++) {
-		struct bed *bed = bed_new();
-		struct mpl_retired *stale = mpl_retired_new();
-		struct mpl_compile compile;
-		uint32_t root, live, id[800], n = 0;
-		uint64_t seed = max;
-		int err = 0;
-
-		limit_nodes(bed, max);
-		put(bed, 0, 0);
-		put(bed, 0x1000, 0x1fff);
-		bed_commit(bed);
-		bed_settle(bed);
-		live = bed->dp.nodes.live;
-		root = bed->root[0];
-		mpl_compile_begin(&compile, &bed->dp, stale);
-		while (!err && n < 800) {
-			struct mpl_section section = {
-				.start = bed_random(&seed) | 0x10000,
-				.device = bed->plain,
-			};
-
-			assert_int_equal(mpl_section_new(&bed->dp, &section,
-							 &id[n]), 0);
-			err = mpl_compile_insert(&compile, &root, id[n++]);
-		}
-		assert_int_equal(err, -ENOSPC);
-		assert_int_equal(bed->dp.nodes.live, max - 1);
-		mpl_compile_cancel(&compile);
-		mpl_retired_drop(stale);
-		assert_int_equal(bed->dp.nodes.live, live);
-		assert_int_equal(bed->dp.notes.live, live);
-		while (n--)
-			mpl_section_free(&bed->dp, id[n]);
-		assert_verified(bed, 0);
-		assert_boundaries(bed, 0);
-		/* And it goes on. */
-		put(bed, 0x100000, 0x100fff);
-		bed_commit(bed);
-		assert_verified(bed, 0);
-		bed_free(bed);
-	}
-}
-
-/* A remove copies nodes too, and so may find none. */
-static void test_full_at_remove(void **state)
-{
-	struct bed *bed = *state;
-	struct mpl_retired *stale = mpl_retired_new();
-	struct mpl_compile compile;
-	uint32_t root, live, id;
-
-	limit_nodes(bed, 4); /* three nodes */
-	put(bed, 0, 0);
-	put(bed, 0x40, 0x40);
-	id = put(bed, 0x41, 0x41);
-	bed_commit(bed);
-	bed_settle(bed);
-	live = bed->dp.nodes.live;
-	assert_int_equal(live, 2);
-	root = bed->root[0];
-	mpl_compile_begin(&compile, &bed->dp, stale);
-	assert_int_equal(mpl_compile_remove(&compile, &root, id), -ENOSPC);
-	mpl_compile_cancel(&compile);
-	mpl_retired_drop(stale);
-	assert_int_equal(bed->dp.nodes.live, live);
-	assert_verified(bed, 0);
-	assert_boundaries(bed, 0);
-}
-
 /* Two address spaces share nothing. */
 static void test_two_spaces(void **state)
 {
@@ -669,7 +579,7 @@ static void test_two_spaces(void **state)
 		random_change(bed, &seed, false);
 	bed_commit(bed);
 	bed_settle(bed);
-	assert_int_equal(bed->dp.nodes.live, 1);
+	assert_int_equal(bed_nodes(bed), 1);
 	assert_verified(bed, 1);
 	assert_boundaries(bed, 1);
 }
@@ -684,15 +594,17 @@ int main(void)
 		BED_TEST(test_cut_everything),
 		BED_TEST(test_single_bytes),
 		BED_TEST(test_random),
+		BED_PACKED_TEST(test_random),
 		BED_TEST(test_old_root_still_answers),
+		BED_PACKED_TEST(test_old_root_still_answers),
 		BED_TEST(test_cancel),
+		BED_PACKED_TEST(test_cancel),
 		BED_TEST(test_bookkeeping),
 		BED_TEST(test_discard),
 		cmocka_unit_test(test_cost_of_a_toggle),
 		BED_TEST(test_many),
-		cmocka_unit_test(test_full),
-		BED_TEST(test_full_at_remove),
 		BED_TEST(test_two_spaces),
+		BED_PACKED_TEST(test_two_spaces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "dispatch/leaf.h"
 #include "tests/support/bed.h"
 
 /*
@@ -329,6 +330,57 @@ static void test_wrong_bounds(void **state)
 	ram->span -= 1;
 }
 
+/* The same map with A and B packed: everything that a leaf can have wrong. */
+static void test_packed(void **state)
+{
+	struct bed *bed = *state;
+	struct map map = { .bed = bed };
+	const uint32_t *ids = map.id;
+	struct mpl_leaf *leaf, right;
+	uint32_t *root;
+
+	for (int i = 0; i < COUNT; i++)
+		map.id[i] = bed_put(bed, 0, &(struct mpl_section){
+			.start = range[i][0],
+			.span = range[i][1] - range[i][0],
+		});
+	bed_commit(bed);
+	assert_int_equal(verify(&map), 0);
+	assert_int_equal(bed->dp.leaves.live, 2);
+	root = node(bed, bed->root[0]);
+	leaf = mpl_leaf_at(&bed->dp, bed_index(root[0]));
+	right = *leaf;
+	assert_int_equal(right.starts, UINT64_C(1) << 13 | 1);
+	for (unsigned int bit = 0; bit < 64; bit++) {
+		leaf->starts = right.starts ^ UINT64_C(1) << bit;
+		assert_int_equal(verify(&map), -EUCLEAN);
+	}
+	leaf->starts = UINT64_MAX;
+	assert_int_equal(verify(&map), -EUCLEAN);
+	leaf->starts = 0;
+	assert_int_equal(verify(&map), -EUCLEAN);
+	leaf->starts = right.starts;
+	for (unsigned int i = 0; i < MPL_LEAF_ENTRIES; i++) {
+		const uint32_t wrong[] = {
+			MPL_ENTRY_EMPTY, mpl_entry_section(ids[TWO]),
+			mpl_entry_section(ids[i ? LOW : MID]), root[4],
+			bed->root[0], UINT32_MAX,
+		};
+
+		for (size_t j = 0; j < sizeof(wrong) / sizeof(*wrong); j++)
+			break_entry(&map, &leaf->entry[i], wrong[j], "leaf");
+	}
+	assert_memory_equal(leaf, &right, sizeof(right));
+	break_entry(&map, &root[0], root[4], "B instead of A");
+	break_entry(&map, &root[4], root[0], "A instead of B");
+	break_entry(&map, &root[9], root[4], "B a second time");
+	break_entry(&map, &root[0], root[0] - 12, "wrong shift");
+	break_entry(&map, &root[0], root[0] & ~MPL_ENTRY_END, "plain");
+	break_entry(&map, &root[0], MPL_ENTRY_END | A_SHIFT, "leaf 0");
+	break_entry(&map, &root[0], ~MPL_ENTRY_SHIFT_MASK | (root[0] & 63),
+		    "no such leaf");
+}
+
 #define MAP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -346,6 +398,7 @@ int main(void)
 		MAP_TEST(test_circle),
 		MAP_TEST(test_wrong_list),
 		MAP_TEST(test_wrong_bounds),
+		BED_PACKED_TEST(test_packed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

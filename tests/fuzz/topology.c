@@ -28,7 +28,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct mpl_plane_config config = { .max_readers = 4 };
+	struct mpl_plane_config config = { .max_readers = 4, .plain_nodes = 1 };
 	struct random r = { .regions = REGIONS };
 
 	if (size < 3)

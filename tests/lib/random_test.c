@@ -84,7 +84,9 @@ static void run(const struct mpl_plane_config *config, uint64_t rounds)
 static void test_incremental(void **state)
 {
 	(void)state;
-	run(&(struct mpl_plane_config){ .verify = true }, 5000);
+	run(&(struct mpl_plane_config){ .verify = true }, 2500);
+	run(&(struct mpl_plane_config){ .verify = true, .plain_nodes = 1 },
+	    2500);
 }
 
 static void test_full_rebuild(void **state)

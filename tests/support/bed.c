@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "dispatch/leaf.h"
 #include "dispatch/publish.h"
 #include "dispatch/retire.h"
 #include "lib/base/list.h"
@@ -88,6 +89,7 @@ void bed_free(struct bed *bed)
 	assert_int_equal(mpl_retire_poll(&bed->dp), 0);
 	assert_int_equal(bed->dp.nodes.live, 0);
 	assert_int_equal(bed->dp.notes.live, 0);
+	assert_int_equal(bed->dp.leaves.live, 0);
 	assert_int_equal(bed->dp.sections.live, 0);
 	assert_int_equal(bed->dp.readers_live, 0);
 	mpl_data_plane_destroy(&bed->dp);
@@ -124,6 +126,26 @@ struct mpl_device *bed_device(struct bed *bed, const struct mpl_io_ops *ops,
 	device->next = bed->devices;
 	bed->devices = device;
 	return &device->device;
+}
+
+const uint32_t *bed_node(const struct bed *bed, uint32_t entry,
+			 uint32_t room[MPL_NODE_ENTRIES])
+{
+	unsigned int shift = mpl_entry_shift(entry);
+	const struct mpl_leaf *leaf;
+
+	assert_false(mpl_entry_is_section(entry));
+	if (!mpl_entry_is_leaf(entry))
+		return mpl_arena_at(&bed->dp.nodes, bed_index(entry));
+	leaf = mpl_leaf_at(&bed->dp, bed_index(entry));
+	mpl_leaf_unpack(&bed->dp, leaf, mpl_leaf_base(&bed->dp, leaf, shift),
+			shift, room);
+	return room;
+}
+
+uint32_t bed_nodes(const struct bed *bed)
+{
+	return bed->dp.nodes.live + bed->dp.leaves.live;
 }
 
 /* Position of the first section of a space that does not end before gpa. */
@@ -203,6 +225,8 @@ void bed_commit(struct bed *bed)
 	struct mpl_snapshot *snapshot, *old;
 
 	open_commit(bed);
+	for (unsigned int i = 0; i < BED_SPACES; i++)
+		mpl_compile_seal(&bed->compile, &bed->root[i], 0, UINT64_MAX);
 	snapshot = mpl_snapshot_new(&bed->dp, bed->dp.published->generation + 1,
 				    BED_SPACES + 1);
 	assert_non_null(snapshot);
@@ -274,6 +298,13 @@ void bed_settle(struct bed *bed)
 int bed_setup(void **state)
 {
 	*state = bed_new();
+	return 0;
+}
+
+int bed_setup_packed(void **state)
+{
+	bed_setup(state);
+	((struct bed *)*state)->dp.plain_nodes = 0;
 	return 0;
 }
 

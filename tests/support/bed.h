@@ -78,6 +78,15 @@ uint32_t bed_memory(struct bed *bed, unsigned int space, uint64_t start,
 /* The section of a space that covers `gpa`, by the list; 0: none. */
 uint32_t bed_find(const struct bed *bed, unsigned int space, uint64_t gpa);
 
+/*
+ * The 64 entries of the node that an entry names, where they lie, or
+ * unpacked into `room`.
+ */
+const uint32_t *bed_node(const struct bed *bed, uint32_t entry,
+			 uint32_t room[MPL_NODE_ENTRIES]);
+/* Nodes in use or waiting, plain and packed. */
+uint32_t bed_nodes(const struct bed *bed);
+
 /* The index of the node or section that an entry names. */
 static inline uint32_t bed_index(uint32_t entry)
 {
@@ -92,6 +101,10 @@ int bed_setup(void **state);
 int bed_teardown(void **state);
 #define BED_TEST(name) \
 	cmocka_unit_test_setup_teardown(name, bed_setup, bed_teardown)
+/* The same where every leaf is packed that can be. */
+int bed_setup_packed(void **state);
+#define BED_PACKED_TEST(name)                                                \
+	{ #name " (packed)", name, bed_setup_packed, bed_teardown, NULL }
 
 /* xorshift64*: the same numbers everywhere. */
 static inline uint64_t bed_random(uint64_t *seed)

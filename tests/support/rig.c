@@ -18,7 +18,9 @@ enum {
 	LINGER_MS = 20,
 };
 
-const struct mpl_plane_config rig_inline = { .verify = true };
+/* Leaves are packed from the second node on here, and usual there. */
+const struct mpl_plane_config rig_inline = { .verify = true,
+					     .plain_nodes = 1 };
 const struct mpl_plane_config rig_threaded = { .verify = true,
 					       .control_thread = true };
 

@@ -145,6 +145,8 @@ void world_new(struct world *world)
 		.full_rebuild = world->options.full_rebuild,
 		.readonly_view = world->options.readonly_view,
 		.hash_doorbells = world->options.hash,
+		/* Every second seed: all leaves packed that can be. */
+		.plain_nodes = world->options.seed & 1,
 		.retired_max = 64 * MPL_KIB,
 		.stall_ms = 10,
 		.log = count_line,
