@@ -143,6 +143,7 @@ sed -i '2i #include <stdlib.h>' lib/up.c
 sed -i 's/return mpl_mid/abort(); return mpl_mid/' lib/up.c
 archives
 broken "a library that aborts" "$layers"
+broken "an archive that is not there" "$layers"
 
 # The hot path: a look-up with something before it that must not be there.
 probe()
