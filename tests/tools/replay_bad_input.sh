@@ -103,6 +103,43 @@ sed -i 's/^end 50$/end 51/' "$tmp/text"
 cp "$tmp/text" "$tmp/t"
 refused "an end of another publication" '*' "inside publication 50"
 
+# --- options and outputs
+
+# usage: complains NAME WORDS OPTION...: exit status 2, for a reason that
+# contains WORDS.
+complains()
+{
+	name=$1 words=$2
+	shift 2
+	timeout 60 "$replay" "$@" "$machine" >"$tmp/out" 2>"$tmp/err"
+	status=$?
+	if [ $status -eq 2 ] && grep -q -e "$words" "$tmp/err"; then
+		echo "ok $name: $(tail -n 1 "$tmp/err")"
+	else
+		echo "not ok $name: exit status $status"
+		tail -n 20 "$tmp/out" "$tmp/err"
+		bad=1
+	fi
+}
+complains "an unknown option" "--help lists" --frobnicate
+complains "a number that is none" 'to 1000000, not "long"' --seconds long
+complains "a second trace" "one trace" "$machine"
+complains "a log that nobody can make" "none/log:0: cannot write" \
+	--listener-log "$tmp/none/log"
+if [ -w /dev/full ]; then
+	complains "a log on a full disk" "^/dev/full:0: cannot write" \
+		--listener-log /dev/full
+	"$replay" --verify "$machine" >/dev/full 2>"$tmp/err"
+	status=$?
+	if [ $status -eq 2 ] && grep -q "cannot write the result: No space" \
+		"$tmp/err"; then
+		echo "ok a result on a full disk: $(cat "$tmp/err")"
+	else
+		echo "not ok a result on a full disk: exit status $status"
+		bad=1
+	fi
+fi
+
 # --- a mismatch is not bad input: exit status 1, both sides shown
 
 zstd -dcq "$machine" | sed '0,/^\(r 0x[0-9a-f]* 0x[0-9a-f]* [0-9]*\) 0x0 /s//\1 0x10 /' >"$tmp/t"

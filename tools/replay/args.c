@@ -96,8 +96,10 @@ static int number(const char *name, const char *text, double min, double max,
 	*out = strtod(text, &end);
 	if (end != text && !*end && *out >= min && *out <= max)
 		return 0;
-	fprintf(stderr, "mpl-replay: --%s wants a number from %g to %g\n", name,
-		min, max);
+	fprintf(stderr,
+		"mpl-replay: --%s takes a number from %.10g to %.10g, not "
+		"\"%s\"\n",
+		name, min, max, text);
 	return -1;
 }
 
@@ -164,8 +166,11 @@ int args_parse(struct args *args, int argc, char **argv)
 			fputs(help, stdout);
 			return 1;
 		}
-		if (take(args, option, optarg))
+		if (take(args, option, optarg)) {
+			fputs("mpl-replay: --help lists the options\n",
+			      stderr);
 			return -1;
+		}
 	}
 	if (optind + 1 != argc) {
 		fputs("mpl-replay: name one trace (try --help)\n", stderr);

@@ -68,6 +68,20 @@ static int verify_with(const struct args *args, FILE *listener_log,
 	return result.mismatches ? 1 : 0;
 }
 
+/* A log that could not be written is why a commit failed, if one did. */
+static int close_log(FILE *log, const char *name, int status,
+		     struct failure *failure)
+{
+	bool broken = ferror(log);
+
+	if (!fclose(log) && !broken)
+		return status;
+	if (status < 0 && !broken)
+		return status;
+	*failure = (struct failure){ .file = name };
+	return failure_system(failure, "cannot write", broken ? -EIO : -errno);
+}
+
 static int verify(const struct args *args, struct failure *failure)
 {
 	struct accesses accesses = { 0 };
@@ -87,10 +101,8 @@ static int verify(const struct args *args, struct failure *failure)
 	}
 	status = verify_with(args, log, args->access ? &accesses : NULL,
 			     failure);
-	if (log && fclose(log) && status >= 0) {
-		failure->file = args->listener_log;
-		status = failure_system(failure, "cannot write", -errno);
-	}
+	if (log)
+		status = close_log(log, args->listener_log, status, failure);
 out:
 	accesses_free(&accesses);
 	return status;
@@ -107,6 +119,11 @@ int main(int argc, char **argv)
 	raise_file_limit();
 	status = args.verify ? verify(&args, &failure) :
 			       demo_run(&args, &failure);
+	if (status >= 0 && (fflush(stdout) || ferror(stdout))) {
+		fprintf(stderr, "mpl-replay: cannot write the result: %s\n",
+			strerror(errno));
+		return 2;
+	}
 	if (status >= 0)
 		return status;
 	fprintf(stderr, "%s:%" PRIu64 ": %s\n", failure.file, failure.line,
