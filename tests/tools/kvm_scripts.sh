@@ -33,6 +33,7 @@ refused "no command" 2 usage
 refused "an unknown option" 2 "unknown option --frob" --frob true
 refused "a number that is none" 2 'not "much"' --mem much true
 refused "a number that lacks" 2 "takes a number" --cpus
+refused "no processors" 2 "takes 1 or more" --cpus 0 true
 refused "no such folder" 2 "no folder" --rw "$tmp/none" true
 
 mkdir "$tmp/empty"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The machine: its memory map, and KVM. */
+#define _GNU_SOURCE
 #include "tools/vm/vm.h"
 
 #include <errno.h>
@@ -167,9 +168,9 @@ static void open_kvm(struct vm *vm)
 		     "group");
 	if (vm->kvm_fd < 0)
 		fail("this machine has no /dev/kvm (%s): "
-		     "`tools/kvm-guest -i mpl-vm` runs it in an emulated "
+		     "`tools/kvm-guest -i %s` runs it in an emulated "
 		     "machine that has one",
-		     strerror(errno));
+		     strerror(errno), program_invocation_name);
 	if (ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		fail("/dev/kvm has another version of the interface");
 	vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What --stats prints, each second and at the end. */
+#define _GNU_SOURCE
 #include "tools/vm/vm.h"
+
+#include <errno.h>
 
 void report_memory(const struct vm *vm)
 {
@@ -80,8 +83,9 @@ void report_silence(const struct vm *vm)
 
 	mpl_vcpu_stats(vm->cpus[0].vcpu, &stats);
 	if (!stats.exits)
-		fputs("mpl-vm: nothing came out of the guest yet.  Some "
-		      "/dev/kvm interpret kernels that were not made for "
-		      "them; `tools/kvm-guest -i mpl-vm` is faster.\r\n",
-		      stderr);
+		fprintf(stderr,
+			"mpl-vm: nothing came out of the guest yet.  Some "
+			"/dev/kvm interpret kernels that were not made for "
+			"them; `tools/kvm-guest -i %s` is faster.\r\n",
+			program_invocation_name);
 }
