@@ -3,6 +3,7 @@
 
 import json
 import re
+import sys
 
 
 class Missing(Exception):
@@ -11,8 +12,12 @@ class Missing(Exception):
 
 class Results:
     def __init__(self, path):
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
+        try:
+            with open(path, encoding="utf-8") as file:
+                data = json.load(file)
+        except (OSError, ValueError) as error:
+            sys.exit(f"cannot read the results of `ninja bench`: {path}: "
+                     f"{getattr(error, 'strerror', None) or error}")
         self.context = data["context"]
         self.rows = {}
         self.repetitions = 0
