@@ -41,9 +41,24 @@ void mpl_gate_destroy(struct mpl_kvm_gate *gate)
 	pthread_mutex_destroy(&gate->mutex);
 }
 
+/* Without one the first park would end the process, or go unheard. */
+static void warn_without_handler(const struct mpl_kvm_gate *gate,
+				 unsigned int index)
+{
+	struct sigaction action;
+
+	if (gate->ops || sigaction(gate->signal, NULL, &action) ||
+	    (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN))
+		return;
+	mpl_log(gate->log, MPL_LOG_WARNING,
+		"vCPU %u: signal %d, which parks it, has no handler; install one, an empty one will do",
+		index, gate->signal);
+}
+
 void mpl_gate_join(struct mpl_kvm_gate *gate, struct mpl_seat *seat,
 		   unsigned int index, uint8_t *immediate_exit)
 {
+	warn_without_handler(gate, index);
 	*seat = (struct mpl_seat){
 		.gate = gate,
 		.index = index,

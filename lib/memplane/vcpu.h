@@ -16,8 +16,9 @@
  *
  * A vCPU belongs to the thread that made it.  That thread must not block the
  * signal of mpl_kvm_config.park_signal, and a handler must be installed for it
- * (without SA_RESTART or with it: KVM_RUN ends either way).  The handler may
- * be empty.  The signal may also come while the thread is back in user space.
+ * (without SA_RESTART or with it: KVM_RUN ends either way); if there is none
+ * yet, mpl_vcpu_new() warns in the plane's log.  The handler may be empty.  The
+ * signal may also come while the thread is back in user space.
  */
 #ifndef MEMPLANE_VCPU_H
 #define MEMPLANE_VCPU_H

@@ -291,6 +291,25 @@ static void slow_vcpus_are_named(void **state)
 	mpl_gate_destroy(&gate);
 }
 
+static void a_missing_handler_is_told(void **state)
+{
+	void (*const handlers[])(int) = { SIG_DFL, SIG_IGN, nothing };
+	struct mpl_kvm_gate gate;
+	struct mpl_seat seat;
+	uint8_t immediate_exit;
+
+	(void)state;
+	gate_init(&gate);
+	for (unsigned int i = 0; i < 3; i++) {
+		signal(SIGUSR1, handlers[i]);
+		mpl_gate_join(&gate, &seat, 3, &immediate_exit);
+		mpl_gate_quit(&seat);
+		assert_int_equal(logged.lines, i < 2 ? i + 1 : 2);
+	}
+	assert_non_null(strstr(logged.last, "vCPU 3: signal "));
+	mpl_gate_destroy(&gate);
+}
+
 static struct {
 	int parks, unparks, err;
 } hooks;
@@ -413,6 +432,7 @@ int main(void)
 		cmocka_unit_test(kick_reaches_who_waits),
 		cmocka_unit_test(join_and_quit_while_closed),
 		cmocka_unit_test(slow_vcpus_are_named),
+		cmocka_unit_test(a_missing_handler_is_told),
 		cmocka_unit_test(embedders_gate),
 		cmocka_unit_test(nothing_is_replaced_under_a_guest),
 	};
