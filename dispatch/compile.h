@@ -39,6 +39,7 @@ struct mpl_compile {
 	struct mpl_indexes fresh;  /* every node made, in use or spare */
 	struct mpl_indexes spare;  /* made and given up again */
 	struct mpl_indexes leaves; /* every packed leaf made */
+	bool pack; /* leaves that can be: set by the caller, for each map */
 };
 
 /* An entry that names section `index`; 0 is the empty map. */

@@ -43,10 +43,10 @@ struct mpl_waits {
 };
 
 /*
- * So many nodes of 256 bytes are half a usual first-level cache, or less: there
- * a packed one would only cost its three instructions more.
+ * So many nodes of 256 bytes, of which a look-up touches a quarter, are in the
+ * first-level cache, where packed ones would only cost more instructions.
  */
-#define MPL_PLAIN_NODES 64
+#define MPL_PLAIN_NODES 128
 
 struct mpl_data_plane {
 	/* Read by readers, written by publish only; on a pair of lines of its
@@ -63,8 +63,8 @@ struct mpl_data_plane {
 	uint64_t epoch;
 	uint64_t stamp; /* last one given to a root */
 	uint64_t nodes_made;
-	uint32_t plain_nodes; /* as many before any is packed; set before init,
-			       * 0: MPL_PLAIN_NODES */
+	uint32_t plain_nodes; /* leaves of as many are not packed; set before
+			       * init, 0: MPL_PLAIN_NODES */
 
 	struct mpl_retired *retired_first; /* oldest */
 	struct mpl_retired *retired_last;

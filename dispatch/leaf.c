@@ -62,11 +62,10 @@ void mpl_leaf_settle(struct mpl_compile *compile, uint32_t *entry)
 {
 	struct mpl_data_plane *dp = compile->dp;
 	uint32_t node = *entry >> MPL_ENTRY_BITS;
-	uint64_t nodes = (uint64_t)dp->nodes.live + dp->leaves.live;
 	struct mpl_leaf leaf;
 	uint32_t index;
 
-	if (nodes <= dp->plain_nodes ||
+	if (!compile->pack ||
 	    !mpl_leaf_pack(mpl_arena_at(&dp->nodes, node), &leaf) ||
 	    MPL_RESERVE(&compile->leaves, 1) ||
 	    mpl_arena_alloc(&dp->leaves, &index))

@@ -32,9 +32,16 @@ static inline struct mpl_leaf *mpl_leaf_at(const struct mpl_data_plane *dp,
 	return mpl_arena_at(&dp->leaves, index);
 }
 
+/* Is that worth it, in a plane with its nodes and `more`? */
+static inline bool mpl_leaf_pays(const struct mpl_data_plane *dp, size_t more)
+{
+	return (size_t)dp->nodes.live + dp->leaves.live + more >
+	       dp->plain_nodes;
+}
+
 /*
- * Pack the node of this epoch that *entry names, if it can be, and the plane
- * has so many nodes that it pays.  Never fails: it is left plain instead.
+ * Pack the node of this epoch that *entry names, if it can be and
+ * compile->pack asks for it.  Never fails: it is left plain instead.
  */
 void mpl_leaf_settle(struct mpl_compile *compile, uint32_t *entry);
 

@@ -143,6 +143,7 @@ static void unwind(struct mpl_commit *commit)
 		if (commit->stale) {
 			view->entry = view->old_entry;
 			view->stamp = view->old_stamp;
+			view->packed = view->old_packed;
 		}
 	}
 	mpl_undo_to(commit, 0);

@@ -51,6 +51,7 @@ struct mpl_view {
 	bool ram_indexed;
 	uint32_t entry; /* the radix's root entry */
 	uint64_t stamp;
+	bool packed;	/* leaves are, those that can be: dispatch/leaf.h */
 	uint32_t index; /* of its root in snapshots */
 	size_t users;	/* address spaces that show it */
 
@@ -60,6 +61,7 @@ struct mpl_view {
 	struct mpl_changes changes;
 	uint32_t old_entry;
 	uint64_t old_stamp;
+	bool old_packed;
 	bool fresh; /* made by this commit */
 };
 

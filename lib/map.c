@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dispatch/leaf.h"
 #include "dispatch/publish.h"
 #include "dispatch/retire.h"
 #include "dispatch/section.h"
@@ -112,13 +113,34 @@ static void seal_changes(struct mpl_commit *commit,
 	}
 }
 
+/* Nodes are about a quarter as many as sections, if there are many. */
+#define SECTIONS_PER_NODE 4
+
+/*
+ * When nodes are too many for the first-level cache, all leaves of the view are
+ * packed at once: some of each kind is what processors foretell worst.
+ */
+static bool starts_packing(const struct mpl_commit *commit,
+			   struct mpl_view *view)
+{
+	size_t coming = view->fresh ? view->count : view->changes.count;
+
+	if (view->packed || !mpl_leaf_pays(&commit->plane->data,
+					   coming / SECTIONS_PER_NODE))
+		return false;
+	view->packed = true;
+	return true;
+}
+
 static int compile_view(struct mpl_commit *commit, struct mpl_view *view)
 {
 	const struct mpl_changes *changes = &view->changes;
-	bool rebuild = commit->plane->full_rebuild || view->fresh;
+	bool rebuild = starts_packing(commit, view) || view->fresh ||
+		       commit->plane->full_rebuild;
 	uint32_t entry = view->entry;
 	int err = 0;
 
+	commit->compile.pack = view->packed;
 	for (size_t i = 0; i < changes->count && !err; i++) {
 		const struct mpl_range *before = changes->items[i].before;
 
@@ -160,6 +182,7 @@ int mpl_map_compile(struct mpl_commit *commit)
 
 		view->old_entry = view->entry;
 		view->old_stamp = view->stamp;
+		view->old_packed = view->packed;
 	}
 	MPL_LIST_EACH(link, &commit->views) {
 		struct mpl_view *view = MPL_OF(link, struct mpl_view, touched);

@@ -340,6 +340,10 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 /* ... and tried again for so many walks, once in so many: powers of two. */
 #define MPL_RETRY_WALKS 64
 #define MPL_RETRY_EVERY 1024
+/* Which of the walks meanwhile are looked at, a power of two, and for how many
+ * the caches are used when two of these find the same. */
+#define MPL_SAMPLE_WALKS 16
+#define MPL_SAMPLE_CREDIT 8
 
 /*
  * Are slots worth filling, and a look?  Addresses that never come back would
@@ -415,35 +419,59 @@ static inline void mpl_view_renew(const struct mpl_reader *reader,
 }
 
 /*
- * The look-up when the last section does not have the address, or something
- * was published since.
+ * A walk in vain costs the caches a credit; one that found what the walk
+ * before found brings it back, since the last section pays then.
  */
-static inline const struct mpl_section *
-mpl_lookup_slot(struct mpl_reader *reader, const struct mpl_address_space *as,
-		uint64_t gpa)
+static inline void mpl_credit_walk(struct mpl_reader_view *view,
+				   const struct mpl_section *section)
+{
+	uint32_t credit = view->credit - 1 + 2 * (view->seen == section);
+
+	view->credit = credit < MPL_CACHE_PATIENCE ? credit :
+						     MPL_CACHE_PATIENCE;
+}
+
+/*
+ * After a walk without credit.  Samples tell when caches may help again: the
+ * same section twice running, or time to try the slots.
+ */
+static inline void mpl_credit_sample(struct mpl_reader *reader,
+				     struct mpl_reader_view *view,
+				     const struct mpl_section *section)
+{
+	reader->last_size = 0;
+	if (__builtin_expect(reader->misses & (MPL_SAMPLE_WALKS - 1), 1))
+		return;
+	if (!(reader->misses & (MPL_RETRY_EVERY - 1)))
+		view->credit = MPL_CACHE_PATIENCE;
+	else if (section == view->seen)
+		view->credit = MPL_SAMPLE_CREDIT;
+	view->seen = section;
+}
+
+/* The look-up when the last section does not have the address. */
+static inline const struct mpl_section *mpl_lookup_slot(struct mpl_reader *reader,
+							uint64_t gpa)
 {
 	struct mpl_reader_view *view = &reader->looked;
 	const struct mpl_section *section = NULL;
-	bool probe = mpl_credit_left(reader, view);
 	uint64_t again;
 
-	if (!mpl_view_is_current(reader, view, as)) {
-		mpl_view_renew(reader, view, as);
-		reader->last_size = 0;
-	}
-	if (probe)
+	if (view->credit)
 		section = mpl_slot_get(reader, view->stamp, gpa);
 	if (!section) {
 		mpl_count_walk(reader);
-		section = mpl_walk(reader, view->entry, gpa);
-		/* Not kept: the unassigned section would cover everything. */
-		if (section == reader->sections ||
-		    !mpl_section_covers(section, gpa))
-			return reader->sections;
-		if (probe) {
-			view->credit -= view->credit != 0;
-			mpl_slot_put(reader, gpa, section);
+		section = mpl_section_checked(
+			reader, mpl_walk(reader, view->entry, gpa), gpa);
+		if (!view->credit) {
+			mpl_credit_sample(reader, view, section);
+			return section;
 		}
+		/* Not kept: the unassigned section would cover everything. */
+		if (section == reader->sections)
+			return section;
+		mpl_credit_walk(view, section);
+		mpl_slot_put(reader, gpa, section);
 	}
 	/* Without a branch, which would be as hard to foretell. */
 	again = view->seen == section;
@@ -465,10 +493,13 @@ static inline __attribute__((always_inline)) const struct mpl_section *
 mpl_lookup(struct mpl_reader *reader, const struct mpl_address_space *as,
 	   uint64_t gpa)
 {
-	if (mpl_view_is_current(reader, &reader->looked, as) &&
-	    __builtin_expect(gpa - reader->last_start < reader->last_size, 1))
+	if (!mpl_view_is_current(reader, &reader->looked, as)) {
+		mpl_view_renew(reader, &reader->looked, as);
+		reader->last_size = 0;
+	}
+	if (__builtin_expect(gpa - reader->last_start < reader->last_size, 1))
 		return reader->looked.seen;
-	return mpl_lookup_slot(reader, as, gpa);
+	return mpl_lookup_slot(reader, gpa);
 }
 
 static inline bool mpl_section_is_unassigned(const struct mpl_section *section)

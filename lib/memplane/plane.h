@@ -55,10 +55,10 @@ struct mpl_plane_config {
 	bool trace_rules;
 
 	/*
-	 * Radix nodes that have few sections are packed (dispatch.h) once the
-	 * plane has more than this many nodes: before, all fit into a
-	 * first-level cache, and plain ones are faster.  0: 64.  For tests
-	 * and measurements.
+	 * Radix nodes that have few sections are packed (dispatch.h) in a
+	 * plane with more than this many nodes: fewer are all in the
+	 * first-level cache, and faster plain.  0: 128.  For tests and
+	 * measurements.
 	 */
 	unsigned int plain_nodes;
 

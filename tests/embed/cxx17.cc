@@ -27,7 +27,7 @@ extern "C" unsigned int embed_cxx17(struct mpl_reader *reader,
 	    mpl_lookup_sym(reader, as, gpa) == section &&
 	    mpl_lookup_uncached_sym(reader, as, gpa) == section &&
 	    mpl_section_checked(reader, section, gpa) == section &&
-	    mpl_lookup_slot(reader, as, gpa) == section)
+	    mpl_lookup_slot(reader, gpa) == section)
 		seen |= EMBED_AGREED;
 	if (!mpl_section_is_unassigned(section) &&
 	    mpl_section_offset(section, gpa) - section->offset ==

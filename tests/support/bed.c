@@ -60,6 +60,7 @@ static void open_commit(struct bed *bed)
 	bed->stale = mpl_retired_new();
 	assert_non_null(bed->stale);
 	mpl_compile_begin(&bed->compile, &bed->dp, bed->stale);
+	bed->compile.pack = mpl_leaf_pays(&bed->dp, 1);
 	bed->open = true;
 }
 
