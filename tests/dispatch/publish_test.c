@@ -10,8 +10,29 @@
 
 #include <cmocka.h>
 
+#include <memplane/access.h>
+
+#include "dispatch/compile.h"
 #include "dispatch/retire.h"
 #include "tests/support/bed.h"
+
+/*
+ * What publish.c stores is seen by other threads one by one: here it is built
+ * with a look after each of its atomic stores.
+ */
+static void (*after_store)(void *arg);
+static void *after_store_arg;
+
+static void store_done(void)
+{
+	if (after_store)
+		after_store(after_store_arg);
+}
+
+#define __atomic_store_n(to, value, order) \
+	(__atomic_store_n(to, value, order), store_done())
+#include "dispatch/publish.c"
+#undef __atomic_store_n
 
 static void test_copy(void **state)
 {
@@ -102,6 +123,178 @@ static void test_publish(void **state)
 }
 
 /*
+ * Two maps of one page: `before` and `after` say where it is in the host.
+ * Ways to ask for it, each of which keeps something of what it found.
+ */
+#define PAGE 0x1000
+
+static uint8_t before[PAGE], after[PAGE];
+static const struct mpl_attrs no_attrs;
+
+static void *by_lookup(struct bed *bed)
+{
+	return mpl_lookup(bed->reader, &bed->as[0], PAGE)->host;
+}
+
+static void *by_lookup_burst(struct bed *bed)
+{
+	const uint64_t gpa[] = { PAGE };
+	const struct mpl_section *section;
+
+	mpl_lookup_burst(bed->reader, &bed->as[0], gpa, 1, &section);
+	return section->host;
+}
+
+static void *by_translate(struct bed *bed)
+{
+	size_t len;
+	void *host;
+
+	assert_int_equal(mpl_translate(bed->reader, &bed->as[0], PAGE, 8,
+				       MPL_FOR_READ, &host, &len), MPL_OK);
+	return host;
+}
+
+static void *by_translate_burst(struct bed *bed)
+{
+	uint64_t gpa[8];
+	void *host[8];
+
+	for (unsigned int i = 0; i < 8; i++)
+		gpa[i] = PAGE + 8 * i;
+	assert_int_equal(mpl_translate_burst(bed->reader, &bed->as[0], gpa, 8,
+					     8, MPL_FOR_READ, host), 8);
+	for (unsigned int i = 1; i < 8; i++)
+		assert_ptr_equal(host[i], (uint8_t *)host[0] + 8 * i);
+	return host[0];
+}
+
+static void *by_read(struct bed *bed)
+{
+	uint8_t byte;
+
+	assert_int_equal(mpl_read(bed->reader, &bed->as[0], PAGE, no_attrs,
+				  &byte, 1), MPL_OK);
+	return byte == 'b' ? before : after;
+}
+
+static void *(*const ways[])(struct bed *bed) = {
+	by_lookup, by_lookup_burst, by_translate, by_translate_burst, by_read,
+};
+
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
+
+/* The first map, and whatever a way keeps of it: kept when found twice. */
+static void begin_with_before(struct bed *bed, unsigned int way)
+{
+	memset(before, 'b', sizeof(before));
+	memset(after, 'a', sizeof(after));
+	if (bed_find(bed, 0, PAGE))
+		bed_take(bed, 0, PAGE);
+	bed_memory(bed, 0, PAGE, 2 * PAGE - 1, before, BED_RAM);
+	bed_settle(bed);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_ptr_equal(ways[way](bed), before);
+}
+
+/* Record the second map; the commit is left to the caller. */
+static void put_after(struct bed *bed)
+{
+	bed_take(bed, 0, PAGE);
+	bed_put(bed, 0, &(struct mpl_section){
+		.start = PAGE,
+		.span = PAGE - 1,
+		.host = after,
+		.flags = BED_RAM,
+	});
+}
+
+/* Where it is in the snapshot that the reader finds now. */
+static void *in_snapshot(const struct bed *bed)
+{
+	return mpl_lookup_uncached(bed->reader, &bed->as[0], PAGE)->host;
+}
+
+struct moments {
+	struct bed *bed;
+	unsigned int way;
+	unsigned int seen;
+	unsigned int in_before; /* of these, with the old snapshot */
+	unsigned int wrong;
+};
+
+static void same_as_snapshot(void *arg)
+{
+	struct moments *moments = arg;
+
+	after_store = NULL; /* an assert may leave for the teardown */
+	moments->seen++;
+	moments->in_before += in_snapshot(moments->bed) == before;
+	moments->wrong += ways[moments->way](moments->bed) !=
+			  in_snapshot(moments->bed);
+	after_store = same_as_snapshot;
+}
+
+/*
+ * Whichever store of mpl_publish() is the last that a reader sees: what it
+ * kept is used with the snapshot that it was kept of, and with no other.
+ */
+static void test_each_moment(void **state)
+{
+	struct bed *bed = *state;
+
+	for (unsigned int way = 0; way < WAYS; way++) {
+		struct moments moments = { .bed = bed, .way = way };
+
+		begin_with_before(bed, way);
+		put_after(bed);
+		after_store = same_as_snapshot;
+		after_store_arg = &moments;
+		bed_commit(bed);
+		after_store = NULL;
+		assert_int_equal(moments.wrong, 0);
+		assert_true(moments.in_before);
+		assert_true(moments.seen > moments.in_before);
+		assert_ptr_equal(ways[way](bed), after);
+	}
+}
+
+/*
+ * The two halves by hand.  The number alone makes a reader look again, and
+ * find what is still published; the snapshot alone would leave it with what it
+ * kept, while others of its calls are in the new map already.
+ */
+static void test_halves(void **state)
+{
+	struct bed *bed = *state;
+
+	for (unsigned int way = 0; way < WAYS; way++) {
+		const struct mpl_snapshot *old, *new;
+
+		begin_with_before(bed, way);
+		old = bed->dp.published;
+		put_after(bed);
+		bed_commit(bed);
+		new = bed->dp.published;
+
+		bed->dp.published = old;
+		for (unsigned int i = 0; i < 3; i++)
+			assert_ptr_equal(ways[way](bed), before);
+		bed->dp.published = new;
+		assert_ptr_equal(ways[way](bed), after);
+
+		begin_with_before(bed, way);
+		put_after(bed);
+		bed_commit(bed);
+		bed->dp.announced--;
+		assert_ptr_equal(in_snapshot(bed), after);
+		assert_ptr_equal(ways[way](bed), before);
+		bed->dp.announced++;
+		assert_ptr_equal(ways[way](bed), after);
+	}
+}
+
+/*
  * Writer: publishes snapshots in which generation, stamps and the map agree.
  * Reader: whatever snapshot it gets is one of these, whole.
  */
@@ -187,6 +380,8 @@ int main(void)
 		BED_TEST(test_view_table),
 		BED_TEST(test_stamps),
 		BED_TEST(test_publish),
+		BED_TEST(test_each_moment),
+		BED_TEST(test_halves),
 		BED_TEST(test_readers_see_whole_snapshots),
 	};
 
