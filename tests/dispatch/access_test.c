@@ -13,7 +13,29 @@
 #include <cmocka.h>
 
 #include "dispatch/publish.h"
+#include "dispatch/fast.h"
+#include "dispatch/io.h"
+#include "dispatch/iommu.h"
 #include "tests/support/bed.h"
+
+/*
+ * A map may change at any time.  Here access.c is built with a look at each
+ * place where it asks for the snapshot: after its look-up said that nothing is
+ * there.
+ */
+static void (*before_snapshot)(void *arg);
+static void *before_snapshot_arg;
+
+static void ask_snapshot(void)
+{
+	if (before_snapshot)
+		before_snapshot(before_snapshot_arg);
+}
+
+#define mpl_reader_snapshot(reader) \
+	(ask_snapshot(), mpl_reader_snapshot(reader))
+#include "dispatch/access.c"
+#undef mpl_reader_snapshot
 
 #define FILL 0xff
 
@@ -40,6 +62,7 @@ static mpl_result_t put(struct bed *bed, uint64_t gpa, const void *buf,
 static int setup(void **state)
 {
 	fill_host();
+	before_snapshot = NULL;
 	alarm(120); /* a loop over each byte of a hole ends the program */
 	return bed_setup(state);
 }
@@ -477,6 +500,55 @@ static void test_memory_only(void **state)
 }
 
 /*
+ * An access from 0xff8, with RAM from 0x1000 on and a hole below, that is
+ * filled at the last moment.
+ */
+struct filling {
+	struct bed *bed;
+	unsigned int times;
+};
+
+static void fill_hole(void *arg)
+{
+	struct filling *filling = arg;
+
+	if (!filling->times++)
+		bed_memory(filling->bed, 0, 0, 0xfff, host, BED_RAM);
+}
+
+/* The access has what only one of the two maps has: all memory. */
+static void test_hole_is_filled(void **state)
+{
+	struct bed *bed = *state;
+	const uint64_t errors = mpl_reader_state(bed->reader)
+					->stats.decode_errors;
+
+	bed_memory(bed, 0, 0x1000, 0x1fff, host + 0x1000, BED_RAM);
+	for (size_t len = 1; len <= 16; len++) {
+		for (int write = 0; write < 2; write++) {
+			struct filling filling = { .bed = bed };
+			uint8_t buf[16];
+
+			fill_host();
+			memset(buf, 0x77, sizeof(buf));
+			before_snapshot = fill_hole;
+			before_snapshot_arg = &filling;
+			assert_int_equal((write ? put(bed, 0xff8, buf, len) :
+						  get(bed, 0xff8, buf, len)),
+					 MPL_OK);
+			before_snapshot = NULL;
+			assert_int_equal(filling.times, 1);
+			assert_memory_equal(buf, host + 0xff8, len);
+			bed_take(bed, 0, 0);
+			bed_commit(bed);
+			bed_settle(bed);
+		}
+	}
+	assert_true(mpl_reader_state(bed->reader)->stats.decode_errors ==
+		    errors);
+}
+
+/*
  * Two maps that are published in turn: RAM from 0x1000 with a hole below, and
  * RAM from 0.  An access from 0xff8 must find RAM from 0x1000 on, whichever
  * map each piece of it meets.
@@ -554,6 +626,7 @@ int main(void)
 		ACCESS_TEST(test_top),
 		ACCESS_TEST(test_everything),
 		ACCESS_TEST(test_memory_only),
+		ACCESS_TEST(test_hole_is_filled),
 		ACCESS_TEST(test_hole_is_of_one_snapshot),
 	};
 
