@@ -17,6 +17,11 @@ namespace
 
 std::atomic<bool> something_failed{false};
 
+struct {
+	unsigned int repetitions;
+	double min_time;
+} defaults;
+
 /* std::barrier is C++20. */
 class Barrier
 {
@@ -108,11 +113,20 @@ void register_entry(const gb_bench &bench)
 			static_cast<benchmark::IterationCount>(bench.iterations));
 	else if (bench.min_time > 0)
 		made->MinTime(bench.min_time);
+	else if (defaults.min_time > 0)
+		made->MinTime(defaults.min_time);
+	if (defaults.repetitions)
+		made->Repetitions(static_cast<int>(defaults.repetitions));
 	if (bench.wall)
 		made->UseRealTime();
 }
 
 } /* namespace */
+
+void gb_defaults(unsigned int repetitions, double min_time)
+{
+	defaults = {repetitions, min_time};
+}
 
 int gb_register(const struct gb_bench *bench)
 {

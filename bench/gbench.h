@@ -38,13 +38,19 @@ struct gb_bench {
 	unsigned int threads; /* 0: 1 */
 	uint64_t iterations; /* units of work a run; 0: as time allows */
 	bool wall; /* judge by real time instead of the thread's CPU time */
-	double min_time; /* seconds a run; 0: as the command line says */
+	double min_time; /* seconds a run; 0: as gb_defaults() says */
 
 	int (*setup)(void *arg); /* 0 or -errno; NULL: none */
 	void (*run)(struct gb_state *state, void *arg);
 	void (*teardown)(void *arg); /* NULL: none */
 	void *arg;
 };
+
+/*
+ * For what is registered from here on: repetitions of each benchmark, and
+ * seconds a run if it says nothing itself.  0: as the command line says.
+ */
+void gb_defaults(unsigned int repetitions, double min_time);
 
 /* 0 or -ENOMEM, -EINVAL.  `bench` itself is copied. */
 int gb_register(const struct gb_bench *bench);
