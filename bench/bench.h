@@ -54,6 +54,7 @@ void doorbell_free_all(void);
 void dma_free_all(void);
 void dirty_free_all(void);
 void kvm_free_all(void);
+void ram_free_all(void);
 void io_world_free(void);
 
 /* Sequence of numbers that is the same in every run (SplitMix64). */

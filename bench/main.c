@@ -150,6 +150,7 @@ int main(int argc, char **argv)
 	dma_free_all();
 	dirty_free_all();
 	kvm_free_all();
+	ram_free_all();
 	io_world_free();
 	world_free_all();
 	return err ? 1 : 0;

@@ -4,8 +4,15 @@
  * pages is worth.
  *
  *	ram/prealloc/PAGES/HOW/MIB	a block, from nothing to all there
- *	ram/loads/PAGES/MIB		8-byte loads at random; counters: over
- *the first part of the block, and each waiting for the one before
+ *
+ * The largest block that two threads made also serves for 8-byte loads at
+ * random, with the counters
+ *
+ *	ns_MIB		one, over the first MIB MiB
+ *	chained_ns	one over all of it that waits for the one before
+ *
+ * With 4 KiB pages the ways are compared on a quarter of that: they take as long
+ * there as the others do on all of it.
  *
  * PAGES are 4k, thp (4 KiB, the kernel may join them) and 2m (hugetlb).
  */
@@ -20,8 +27,8 @@
 #include "bench.h"
 #include "tests/support/huge.h"
 
-#define BATCH 4096
-#define LOADS (1 << 22)
+#define LOADS (bench_quick ? 1 << 12 : 1 << 22)
+#define CHAINED (LOADS / 4)
 #define HUGE  (2 * MPL_MIB)
 
 enum pages { PAGES_4K, PAGES_THP, PAGES_2M };
@@ -34,6 +41,8 @@ static const char *const how_name[] = { "memset", "map_populate", "threads_1",
 struct block {
 	enum pages pages;
 	enum how how;
+	bool loads;
+	bool warm; /* nobody left its memory free */
 	uint64_t wanted; /* bytes */
 	uint64_t size;   /* had: less if there are too few huge pages */
 	struct mpl_plane *plane;
@@ -65,34 +74,67 @@ static uint64_t largest(void)
 	return mib;
 }
 
-/* As many huge pages as there are to be had: `wanted`, or a half, ... */
-static int take_pages(struct block *block)
+/*
+ * In a virtual machine the host takes back what has been free for a second,
+ * and touching that costs the host more than the guest.  So memory is not left
+ * free between runs: the pool of huge pages has it.  Where that can't be (no
+ * root), as much is had and freed right before, unless somebody just did.
+ */
+static uint64_t most; /* bytes of the largest block */
+static bool keeps;    /* the pool can have as much */
+static uint64_t held; /* bytes that it has */
+static uint64_t freed_at;
+
+static void hold(uint64_t bytes)
+{
+	if (held)
+		huge_give();
+	held = bytes && huge_take(HUGE, bytes / HUGE) ? bytes : 0;
+}
+
+static void hold_first(void)
+{
+	static bool tried;
+	void *host;
+
+	if (tried)
+		return;
+	tried = true;
+	hold(most);
+	keeps = held;
+	if (!keeps)
+		return;
+	host = mmap(NULL, most, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE,
+		    -1, 0);
+	if (host != MAP_FAILED)
+		munmap(host, most);
+}
+
+/* Leave free what it needs.  Huge pages: as many as are to be had. */
+static void take_pages(struct block *block)
 {
 	block->size = block->wanted;
-	if (block->pages != PAGES_2M)
-		return 0;
-	while (block->size >= 16 * MPL_MIB) {
-		if (huge_take(HUGE, block->size / HUGE))
-			return 0;
-		block->size /= 2;
+	if (block->pages != PAGES_2M) {
+		hold(held ? most - block->size : 0);
+		return;
 	}
-	return 0;
+	while (held != block->size && block->size >= 16 * MPL_MIB) {
+		hold(block->size);
+		if (!held)
+			block->size /= 2;
+	}
 }
 
 static int setup_prealloc(void *arg)
 {
 	struct block *block = arg;
-	int err = take_pages(block);
 
-	return err ? err : mpl_plane_new(&block->plane, NULL);
+	hold_first();
+	block->warm = held == most;
+	take_pages(block);
+	return mpl_plane_new(&block->plane, NULL);
 }
-
-/*
- * In a virtual machine the host takes back what has been free for some seconds,
- * and touching that costs the host more than the guest: have and free as much
- * right before, unless somebody just did.
- */
-static uint64_t freed_at;
 
 static void free_region(struct block *block)
 {
@@ -108,7 +150,13 @@ static void teardown(void *arg)
 	free_region(block);
 	mpl_plane_free(block->plane);
 	block->plane = NULL;
-	huge_give();
+	if (!keeps || held != most)
+		hold(keeps ? most : 0);
+}
+
+void ram_free_all(void)
+{
+	hold(0);
 }
 
 static bool usable(struct gb_state *state, const struct block *block)
@@ -127,11 +175,12 @@ static bool usable(struct gb_state *state, const struct block *block)
 	return true;
 }
 
-static int new_region(struct block *block, unsigned int threads)
+static int new_region(struct block *block, enum pages pages,
+		      unsigned int threads)
 {
 	struct mpl_ram_config config = {
-		.flags = block->pages == PAGES_4K ? MPL_RAM_NO_THP : 0,
-		.page_sizes = { block->pages == PAGES_2M ? HUGE : 0 },
+		.flags = pages == PAGES_4K ? MPL_RAM_NO_THP : 0,
+		.page_sizes = { pages == PAGES_2M ? HUGE : 0 },
 		.prealloc.threads = threads,
 	};
 
@@ -141,11 +190,13 @@ static int new_region(struct block *block, unsigned int threads)
 
 static int warm_up(struct block *block)
 {
+	/* 2 MiB pages have memory of their own; else large ones are quicker. */
+	enum pages pages = block->pages == PAGES_2M ? PAGES_2M : PAGES_THP;
 	int err;
 
-	if (bench_ns() - freed_at < 500000000)
+	if (block->warm || bench_ns() - freed_at < 500000000)
 		return 0;
-	err = new_region(block, 2);
+	err = new_region(block, pages, 2);
 	free_region(block);
 	return err;
 }
@@ -159,57 +210,6 @@ static int map_populate(const struct block *block, void **host)
 		flags |= MAP_HUGETLB;
 	*host = mmap(NULL, block->size, PROT_READ | PROT_WRITE, flags, -1, 0);
 	return *host == MAP_FAILED ? -errno : 0;
-}
-
-static void run_prealloc(struct gb_state *state, void *arg)
-{
-	struct block *block = arg;
-	int err;
-
-	if (!usable(state, block))
-		return;
-	err = warm_up(block);
-	while (gb_next(state, 1)) {
-		void *host = NULL;
-
-		switch (block->how) {
-		case HOW_MEMSET:
-			err = new_region(block, 0);
-			if (!err)
-				memset(mpl_region_host(block->region), 0,
-				       block->size);
-			break;
-		case HOW_POPULATE:
-			err = map_populate(block, &host);
-			break;
-		default:
-			err = new_region(block,
-					 block->how == HOW_THREADS_1 ? 1 : 2);
-			break;
-		}
-		gb_pause(state);
-		if (host && !err)
-			munmap(host, block->size);
-		free_region(block);
-		gb_resume(state);
-	}
-	if (err)
-		gb_fail(state, strerror(-err));
-	gb_counter(state, "GiB", (double)block->size / MPL_GIB);
-}
-
-static int setup_loads(void *arg)
-{
-	struct block *block = arg;
-	int err = setup_prealloc(block);
-
-	if (err || block->size < 16 * MPL_MIB)
-		return err;
-	/* Preallocated for writing: no page is the one of zeros for all. */
-	err = new_region(block, 2);
-	if (err)
-		teardown(block);
-	return err;
 }
 
 /* Knuth's generator; its upper bits are good. */
@@ -253,113 +253,127 @@ static uint64_t cpu_ns(void)
 static void count_loads(struct gb_state *state, const char *name,
 			uint64_t (*fn)(const uint64_t *host, uint64_t bytes,
 				       unsigned int count, uint64_t *at),
-			const uint64_t *host, uint64_t bytes)
+			unsigned int count, const uint64_t *host,
+			uint64_t bytes)
 {
-	unsigned int count = bench_quick ? BATCH : LOADS;
 	uint64_t at = 1, start = cpu_ns();
 
 	bench_use(fn(host, bytes, count, &at));
 	gb_counter(state, name, (double)(cpu_ns() - start) / count);
 }
 
-static void run_loads(struct gb_state *state, void *arg)
+/* The same block serves as smaller ones. */
+static void measure_loads(struct gb_state *state, const struct block *block)
 {
-	const struct block *block = arg;
-	const uint64_t *host;
-	uint64_t at = 1;
+	const uint64_t *host = mpl_region_host(block->region);
+	uint64_t all = block->size / MPL_MIB, mib = 8, at = 1;
+
+	/* The first touch of a page fills tables of the host's, too. */
+	bench_use(load(host, block->size, LOADS, &at));
+	while (mib < all) {
+		char name[32];
+
+		mib = mib * 4 < all ? mib * 4 : all;
+		snprintf(name, sizeof(name), "ns_%llu",
+			 (unsigned long long)mib);
+		count_loads(state, name, load, LOADS, host, mib * MPL_MIB);
+	}
+	count_loads(state, "chained_ns", load_chained, CHAINED, host,
+		    block->size);
+}
+
+static void run_prealloc(struct gb_state *state, void *arg)
+{
+	struct block *block = arg;
+	int err;
 
 	if (!usable(state, block))
 		return;
-	gb_counter(state, "GiB", (double)block->size / MPL_GIB);
-	host = mpl_region_host(block->region);
-	/* The first touch of a page fills tables of the host's, too. */
-	bench_use(load(host, block->size, bench_quick ? BATCH : LOADS, &at));
-	while (gb_next(state, BATCH))
-		bench_use(load(host, block->size, BATCH, &at));
-	count_loads(state, "chained_ns", load_chained, host, block->size);
-	/* The same block serves as smaller ones. */
-	for (uint64_t mib = 32; mib <= block->size / MPL_MIB; mib *= 4) {
-		char name[32];
+	err = warm_up(block);
+	while (gb_next(state, 1)) {
+		void *host = NULL;
 
-		snprintf(name, sizeof(name), "ns_%llu",
-			 (unsigned long long)mib);
-		count_loads(state, name, load, host, mib * MPL_MIB);
+		switch (block->how) {
+		case HOW_MEMSET:
+			err = new_region(block, block->pages, 0);
+			if (!err)
+				memset(mpl_region_host(block->region), 0,
+				       block->size);
+			break;
+		case HOW_POPULATE:
+			err = map_populate(block, &host);
+			break;
+		default:
+			err = new_region(block, block->pages,
+					 block->how == HOW_THREADS_1 ? 1 : 2);
+			break;
+		}
+		gb_pause(state);
+		if (host && !err)
+			munmap(host, block->size);
+		if (block->loads && !err)
+			measure_loads(state, block);
+		free_region(block);
+		gb_resume(state);
 	}
+	if (err)
+		gb_fail(state, strerror(-err));
+	gb_counter(state, "GiB", (double)block->size / MPL_GIB);
 }
 
 /* Blocks live as long as the program: google benchmark keeps pointers. */
 static struct block blocks[16];
 static unsigned int block_count;
 
-static struct block *new_block(enum pages pages, enum how how, uint64_t mib)
+static int register_block(const struct block *block)
 {
-	struct block *block = &blocks[block_count++];
-
-	*block = (struct block){
-		.pages = pages,
-		.how = how,
-		.wanted = mib * MPL_MIB,
-	};
-	return block;
-}
-
-static int register_prealloc(enum pages pages, uint64_t mib)
-{
-	int64_t size = (int64_t)mib;
-	int err = 0;
-
-	for (enum how how = HOW_MEMSET; !err && how <= HOW_THREADS_2; how++) {
-		char name[64];
-		struct gb_bench bench = {
-			.name = name,
-			.args = &size,
-			.nargs = 1,
-			.iterations = 1,
-			.wall = true,
-			.setup = setup_prealloc,
-			.run = run_prealloc,
-			.teardown = teardown,
-		};
-
-		/* That call takes no advice about pages. */
-		if (pages == PAGES_THP && how == HOW_POPULATE)
-			continue;
-		snprintf(name, sizeof(name), "ram/prealloc/%s/%s",
-			 pages_name[pages], how_name[how]);
-		bench.arg = new_block(pages, how, mib);
-		err = gb_register(&bench);
-	}
-	return err;
-}
-
-static int register_loads(enum pages pages, uint64_t mib)
-{
-	int64_t size = (int64_t)mib;
+	struct block *kept = &blocks[block_count++];
+	int64_t mib = (int64_t)(block->wanted / MPL_MIB);
 	char name[64];
 	const struct gb_bench bench = {
 		.name = name,
-		.args = &size,
+		.args = &mib,
 		.nargs = 1,
-		.iterations = bench_quick ? BATCH : LOADS,
-		.setup = setup_loads,
-		.run = run_loads,
+		.iterations = 1,
+		.wall = true,
+		.setup = setup_prealloc,
+		.run = run_prealloc,
 		.teardown = teardown,
-		.arg = new_block(pages, HOW_THREADS_2, mib),
+		.arg = kept,
 	};
 
-	snprintf(name, sizeof(name), "ram/loads/%s", pages_name[pages]);
+	*kept = *block;
+	snprintf(name, sizeof(name), "ram/prealloc/%s/%s",
+		 pages_name[block->pages], how_name[block->how]);
 	return gb_register(&bench);
 }
 
 int register_ram(void)
 {
-	uint64_t mib = largest();
 	int err = 0;
 
-	for (enum pages pages = PAGES_4K; !err && pages <= PAGES_2M; pages++) {
-		err = register_prealloc(pages, mib);
-		if (!err)
-			err = register_loads(pages, mib);
+	most = largest() * MPL_MIB;
+	for (enum pages pages = PAGES_4K; pages <= PAGES_2M; pages++) {
+		struct block block = {
+			.pages = pages,
+			.wanted = pages == PAGES_4K ? most / 4 : most,
+		};
+
+		for (; !err && block.how <= HOW_THREADS_2; block.how++) {
+			/* That call takes no advice about pages. */
+			if (pages == PAGES_THP && block.how == HOW_POPULATE)
+				continue;
+			block.loads = block.how == HOW_THREADS_2 &&
+				      block.wanted == most;
+			err = register_block(&block);
+		}
 	}
+	if (!err)
+		err = register_block(&(struct block){
+			.pages = PAGES_4K,
+			.how = HOW_THREADS_2,
+			.loads = true,
+			.wanted = most,
+		});
 	return err;
 }

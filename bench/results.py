@@ -20,20 +20,21 @@ class Results:
                      f"{getattr(error, 'strerror', None) or error}")
         self.context = data["context"]
         self.rows = {}
-        self.repetitions = 0
+        runs = set()
         for row in data["benchmarks"]:
             # What was run once has no median but itself.
             kind = row.get("aggregate_name", "")
             if kind not in ("", "median") or row.get("error_occurred"):
                 continue
-            self.repetitions = max(self.repetitions,
-                                   row.get("repetitions", 1))
+            runs.add(row.get("repetitions", 1))
             row["wall"] = "/real_time" in row["run_name"]
             # What google benchmark adds to a name.
-            name = re.sub("/real_time|/(min_time|iterations):[^/]*", "",
-                          row["run_name"])
+            name = re.sub("/real_time|/(min_time|iterations|repeats):[^/]*",
+                          "", row["run_name"])
             if kind == "median" or name not in self.rows:
                 self.rows[name] = row
+        self.repetitions = " to ".join(
+            str(one) for one in sorted({min(runs), max(runs)})) or "none"
 
     def has(self, name):
         return name in self.rows
@@ -71,6 +72,18 @@ class Results:
 
     def names(self, prefix):
         return [name for name in self.rows if name.startswith(prefix)]
+
+    def loads(self):
+        """(pages, MiB, name) of the blocks of RAM with loads at random."""
+        for name in self.names("ram/prealloc/"):
+            if "chained_ns" in self.row(name):
+                pages, _, mib = name.split("/")[2:]
+                yield pages, int(mib), name
+
+    def by_mib(self, name):
+        """{MiB: ns} of these loads, over ever larger parts of the block."""
+        return {int(key[3:]): value for key, value in self.row(name).items()
+                if key.startswith("ns_")}
 
     def machine(self):
         caches = ", ".join(f"L{cache['level']} {cache['type']} "
