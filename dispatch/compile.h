@@ -60,6 +60,7 @@ static inline unsigned int mpl_common_shift(uint64_t low, uint64_t high)
 }
 
 #define MPL_ENTRY_EMPTY MPL_ENTRY_SECTION
+#define MPL_TOP_SHIFT 60 /* of the node that divides all addresses */
 
 /* `stale` belongs to the caller.  Starts a new epoch. */
 void mpl_compile_begin(struct mpl_compile *compile, struct mpl_data_plane *dp,

@@ -38,7 +38,7 @@ void mpl_leaf_unpack(const struct mpl_data_plane *dp,
 		     const struct mpl_leaf *leaf, uint64_t base,
 		     unsigned int shift, uint32_t *node)
 {
-	unsigned int count = mpl_bits_set(leaf->starts);
+	unsigned int count = (unsigned int)mpl_bits_set(leaf->starts);
 	uint64_t last = mpl_node_last(base, shift);
 
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++)
@@ -65,7 +65,7 @@ void mpl_leaf_settle(struct mpl_compile *compile, uint32_t *entry)
 	struct mpl_leaf leaf;
 	uint32_t index;
 
-	if (!compile->pack ||
+	if (!compile->pack || mpl_entry_shift(*entry) == MPL_TOP_SHIFT ||
 	    !mpl_leaf_pack(mpl_arena_at(&dp->nodes, node), &leaf) ||
 	    MPL_RESERVE(&compile->leaves, 1) ||
 	    mpl_arena_alloc(&dp->leaves, &index))

@@ -16,7 +16,7 @@
 
 #include "dispatch/compile.h"
 
-/* False: not just sections, or too many of them. */
+/* False: not just sections, or too many of them.  Not of shift 60. */
 bool mpl_leaf_pack(const uint32_t *node, struct mpl_leaf *leaf);
 /* The plain node again; `base` as below. */
 void mpl_leaf_unpack(const struct mpl_data_plane *dp,

@@ -134,7 +134,8 @@ static int check_node(const struct check *check, uint32_t entry, uint64_t low,
 	uint64_t first;
 	int err;
 
-	if (mpl_entry_is_section(entry) || mpl_entry_shift(entry) != shift)
+	if (mpl_entry_is_section(entry) || mpl_entry_shift(entry) != shift ||
+	    (mpl_entry_is_leaf(entry) && shift == MPL_TOP_SHIFT))
 		return complain(dp, "not the node that is needed", low);
 	err = open_node(dp, entry, low, &first, room, &node);
 	if (err)

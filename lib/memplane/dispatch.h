@@ -195,19 +195,20 @@ struct mpl_reader {
 };
 
 /* Without a call: x86-64 processors that virtualise have the instruction. */
-static inline unsigned int mpl_bits_set(uint64_t word)
+static inline uint64_t mpl_bits_set(uint64_t word)
 {
 #if defined(__x86_64__) && !defined(__POPCNT__)
 	__asm__("popcntq %0, %0" : "+r"(word) : : "cc");
-	return (unsigned int)word;
+	return word;
 #else
-	return (unsigned int)__builtin_popcountll(word);
+	return (uint64_t)__builtin_popcountll(word);
 #endif
 }
 
 static inline bool mpl_entry_is_section(uint32_t entry)
 {
-	return (entry & MPL_ENTRY_SHIFT_MASK) == MPL_ENTRY_SECTION;
+	/* The greatest shift: one more and it is 0.  Shorter than comparing. */
+	return !((entry + 1) & MPL_ENTRY_SHIFT_MASK);
 }
 
 /* Of a node's entry, plain or packed. */
@@ -237,7 +238,8 @@ static inline uint32_t mpl_leaf_below(const struct mpl_reader *reader,
 	const struct mpl_leaf *leaf =
 		(const struct mpl_leaf *)((const char *)reader->leaves +
 					  (entry & ~MPL_ENTRY_SHIFT_MASK) / 2);
-	uint64_t slot = gpa >> ((entry - 1) & MPL_ENTRY_SHIFT_MASK);
+	/* By one bit more, as the entry has it.  None divides the topmost. */
+	uint64_t slot = (2 * gpa) >> (entry & MPL_ENTRY_SHIFT_MASK);
 
 	/* How many entries begin at or below the slot. */
 	return leaf->entry[mpl_bits_set(leaf->starts << (~slot & 63)) - 1];
@@ -439,9 +441,9 @@ static inline void mpl_credit_sample(struct mpl_reader *reader,
 				     struct mpl_reader_view *view,
 				     const struct mpl_section *section)
 {
-	reader->last_size = 0;
 	if (__builtin_expect(reader->misses & (MPL_SAMPLE_WALKS - 1), 1))
 		return;
+	reader->last_size = 0;
 	if (!(reader->misses & (MPL_RETRY_EVERY - 1)))
 		view->credit = MPL_CACHE_PATIENCE;
 	else if (section == view->seen)
@@ -455,15 +457,16 @@ static inline const struct mpl_section *mpl_lookup_slot(struct mpl_reader *reade
 {
 	struct mpl_reader_view *view = &reader->looked;
 	const struct mpl_section *section = NULL;
+	uint32_t credit = view->credit;
 	uint64_t again;
 
-	if (view->credit)
+	if (credit)
 		section = mpl_slot_get(reader, view->stamp, gpa);
 	if (!section) {
 		mpl_count_walk(reader);
 		section = mpl_section_checked(
 			reader, mpl_walk(reader, view->entry, gpa), gpa);
-		if (!view->credit) {
+		if (!credit) {
 			mpl_credit_sample(reader, view, section);
 			return section;
 		}

@@ -109,9 +109,8 @@ static void test_unpack(void **state)
 	uint64_t seed = 5;
 
 	for (int round = 0; round < 4000; round++) {
-		unsigned int shift = bed_random(&seed) % 11 * MPL_NODE_BITS;
-		/* The topmost node has 16 slots. */
-		unsigned int slots = shift == 60 ? 16 : MPL_NODE_ENTRIES;
+		unsigned int shift = bed_random(&seed) % 10 * MPL_NODE_BITS;
+		unsigned int slots = MPL_NODE_ENTRIES;
 		uint64_t base = mpl_node_base(bed_random(&seed), shift);
 		unsigned int count = 2 + bed_random(&seed) % 5;
 		uint32_t node[MPL_NODE_ENTRIES], again[MPL_NODE_ENTRIES];
