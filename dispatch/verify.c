@@ -131,7 +131,7 @@ static int check_node(const struct check *check, uint32_t entry, uint64_t low,
 	uint64_t span = (UINT64_C(1) << shift) - 1;
 	uint32_t room[MPL_NODE_ENTRIES];
 	const uint32_t *node;
-	uint64_t first;
+	uint64_t first = 0;
 	int err;
 
 	if (mpl_entry_is_section(entry) || mpl_entry_shift(entry) != shift ||
