@@ -342,8 +342,8 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 /* ... and tried again for so many walks, once in so many: powers of two. */
 #define MPL_RETRY_WALKS 64
 #define MPL_RETRY_EVERY 1024
-/* Which of the walks meanwhile are looked at, a power of two, and for how many
- * the caches are used when two of these find the same. */
+/* Two of so many walks meanwhile are looked at, a power of two, and the caches
+ * are used for so many when these find the same. */
 #define MPL_SAMPLE_WALKS 16
 #define MPL_SAMPLE_CREDIT 8
 
@@ -434,20 +434,23 @@ static inline void mpl_credit_walk(struct mpl_reader_view *view,
 }
 
 /*
- * After a walk without credit.  Samples tell when caches may help again: the
- * same section twice running, or time to try the slots.
+ * After a walk without credit.  Samples of two walks tell when caches may help
+ * again: the same section twice running, or time to try the slots.
  */
 static inline void mpl_credit_sample(struct mpl_reader *reader,
 				     struct mpl_reader_view *view,
 				     const struct mpl_section *section)
 {
-	if (__builtin_expect(reader->misses & (MPL_SAMPLE_WALKS - 1), 1))
+	uint64_t walks = reader->misses;
+
+	/* An odd one, and the next. */
+	if (__builtin_expect((walks + 1) & (MPL_SAMPLE_WALKS - 2), 1))
 		return;
-	reader->last_size = 0;
-	if (!(reader->misses & (MPL_RETRY_EVERY - 1)))
-		view->credit = MPL_CACHE_PATIENCE;
-	else if (section == view->seen)
+	if (!(walks & 1) && section == view->seen)
 		view->credit = MPL_SAMPLE_CREDIT;
+	if (!(walks & (MPL_RETRY_EVERY - 1)))
+		view->credit = MPL_CACHE_PATIENCE;
+	reader->last_size = 0;
 	view->seen = section;
 }
 

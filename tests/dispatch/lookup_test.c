@@ -128,6 +128,57 @@ static void test_slots_are_given_up(void **state)
 	assert_true(reader->misses <= misses + 1);
 }
 
+/* Without credit, a section that is found again and again is still noticed. */
+static void test_last_is_found_again(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader *reader = bed->reader;
+	uint64_t misses;
+
+	bed_io(bed, 0, 0x1000, 0x1fff, bed->plain);
+	bed_io(bed, 0, 0x2000, 0x2fff, bed->plain);
+	for (uint64_t i = 0; i < 300; i++)
+		assert_found(bed, 0, 0x1000 + (i & 1) * 0x1000 + i * 8);
+	assert_int_equal(reader->looked.credit, 0);
+	assert_int_equal(reader->last_size, 0);
+	misses = reader->misses;
+	/* Two in a sample, and the walk that makes it the last one. */
+	for (uint64_t i = 0; i < 500; i++)
+		assert_found(bed, 0, 0x1000 + i * 8);
+	assert_in_range(reader->misses - misses, 2,
+			MPL_SAMPLE_WALKS + 3);
+	/* Holes are nothing to be kept, however often. */
+	misses = reader->misses;
+	for (uint64_t i = 0; i < 100; i++)
+		assert_found(bed, 0, 0x9000 + i * 8);
+	assert_int_equal(reader->misses, misses + 100);
+	assert_int_equal(reader->hits, 0);
+}
+
+/*
+ * Large sections have no slots, so that walks are all that is ever counted
+ * between the runs in each of them: that must not make the reader give up.
+ */
+static void test_runs_keep_the_last(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader *reader = bed->reader;
+	uint64_t misses = reader->misses;
+
+	bed_io(bed, 0, 0, 0xfffff, bed->plain);
+	bed_io(bed, 0, 0x100000, 0x1fffff, bed->plain);
+	for (uint64_t run = 0; run < 1000; run++)
+		for (uint64_t i = 0; i < 10; i++)
+			assert_found(bed, 0, (run & 1) * 0x100000 + i * 8);
+	/* One walk to find it, one to find it twice running. */
+	assert_int_equal(reader->misses, misses + 2000);
+	assert_int_not_equal(reader->looked.credit, 0);
+	/* Runs of one are what they are. */
+	for (uint64_t i = 0; i < 2 * MPL_CACHE_PATIENCE; i++)
+		assert_found(bed, 0, (i & 1) * 0x100000);
+	assert_int_equal(reader->looked.credit, 0);
+}
+
 /* The same addresses show different things in different spaces. */
 static void test_spaces_do_not_mix(void **state)
 {
@@ -413,6 +464,8 @@ int main(void)
 		BED_TEST(test_hits_do_not_walk),
 		BED_TEST(test_all_addresses),
 		BED_TEST(test_slots_are_given_up),
+		BED_TEST(test_last_is_found_again),
+		BED_TEST(test_runs_keep_the_last),
 		BED_TEST(test_spaces_do_not_mix),
 		BED_TEST(test_replaced),
 		BED_TEST(test_content_returns),
