@@ -443,6 +443,7 @@ static int register_task(struct task *task)
 		.name = name,
 		.args = &task->count,
 		.nargs = 1,
+		.longer = bench_longer(task->count),
 		.run = task->what == GROW ? run_grow : run_find,
 		.arg = task,
 	};

@@ -114,7 +114,8 @@ void register_entry(const gb_bench &bench)
 	else if (bench.min_time > 0)
 		made->MinTime(bench.min_time);
 	else if (defaults.min_time > 0)
-		made->MinTime(defaults.min_time);
+		made->MinTime(defaults.min_time *
+			      (bench.longer ? bench.longer : 1));
 	if (defaults.repetitions)
 		made->Repetitions(static_cast<int>(defaults.repetitions));
 	if (bench.wall)

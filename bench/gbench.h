@@ -39,6 +39,7 @@ struct gb_bench {
 	uint64_t iterations; /* units of work a run; 0: as time allows */
 	bool wall; /* judge by real time instead of the thread's CPU time */
 	double min_time; /* seconds a run; 0: as gb_defaults() says */
+	unsigned int longer; /* ... and so many times that; 0: once */
 
 	int (*setup)(void *arg); /* 0 or -errno; NULL: none */
 	void (*run)(struct gb_state *state, void *arg);

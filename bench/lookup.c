@@ -239,6 +239,7 @@ int register_lookup(void)
 				.name = series->name,
 				.args = count,
 				.nargs = 1,
+				.longer = bench_longer(*count),
 				.run = run,
 				.arg = (void *)(uintptr_t)series,
 			};
