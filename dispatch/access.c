@@ -89,26 +89,41 @@ static bool has_callbacks(const struct mpl_section *section)
 	return section->flags & MPL_SECTION_CALLBACKS;
 }
 
-/* The caller's buffer: any alignment, no other thread looks. */
-static void store_bytes(void *buf, uint64_t word, unsigned int size)
+/* A word in the caller's buffer: any alignment, no other thread looks. */
+static inline void store_bytes(void *buf, uint64_t word, unsigned int size)
 {
-	if (size == 4) {
-		uint32_t half = (uint32_t)word;
+	const uint32_t half = (uint32_t)word;
+	const uint16_t quarter = (uint16_t)word;
+	const uint8_t byte = (uint8_t)word;
 
+	if (__builtin_expect(size == 4, 1))
 		memcpy(buf, &half, sizeof(half));
-	} else {
-		mpl_memory_store(buf, size, word);
-	}
+	else if (size == 1)
+		memcpy(buf, &byte, sizeof(byte));
+	else if (size == 2)
+		memcpy(buf, &quarter, sizeof(quarter));
+	else
+		memcpy(buf, &word, sizeof(word));
 }
 
-static uint64_t load_bytes(const void *buf, unsigned int size)
+static inline uint64_t load_bytes(const void *buf, unsigned int size)
 {
+	uint64_t word;
 	uint32_t half;
+	uint16_t quarter;
 
-	if (size != 4)
-		return mpl_memory_load(buf, size);
-	memcpy(&half, buf, sizeof(half));
-	return half;
+	if (__builtin_expect(size == 4, 1)) {
+		memcpy(&half, buf, sizeof(half));
+		return half;
+	}
+	if (size == 1)
+		return *(const uint8_t *)buf;
+	if (size == 2) {
+		memcpy(&quarter, buf, sizeof(quarter));
+		return quarter;
+	}
+	memcpy(&word, buf, sizeof(word));
+	return word;
 }
 
 /* One piece of a read, from a section; *done bytes of it. */
@@ -150,8 +165,8 @@ static mpl_result_t read_section(struct mpl_reader_state *reader,
 	if (result & MPL_ACCESS_ERROR)
 		word = UINT64_C(0x0101010101010101) *
 		       reader->dp->unassigned_byte;
-	mpl_memory_store(buf, (unsigned int)*done,
-			 mpl_to_endian(word, (unsigned int)*done, big_endian));
+	store_bytes(buf, mpl_to_endian(word, (unsigned int)*done, big_endian),
+		    (unsigned int)*done);
 	return result;
 }
 
@@ -277,8 +292,8 @@ static mpl_result_t write_piece(struct mpl_reader_state *reader,
 			     buf, reach.len, begins, done);
 }
 
-/* Piece by piece.  Apart from mpl_read(), which needs few registers then. */
-static __attribute__((noinline)) mpl_result_t
+/* Piece by piece. */
+static mpl_result_t
 read_pieces(struct mpl_reader_state *reader,
 	    const struct mpl_address_space *as, uint64_t gpa,
 	    struct mpl_attrs attrs, uint8_t *to, uint64_t len)
@@ -301,7 +316,7 @@ read_pieces(struct mpl_reader_state *reader,
 	return result;
 }
 
-static __attribute__((noinline)) mpl_result_t
+static mpl_result_t
 write_pieces(struct mpl_reader_state *reader,
 	     const struct mpl_address_space *as, uint64_t gpa,
 	     struct mpl_attrs attrs, const uint8_t *buf, uint64_t len)
@@ -324,31 +339,157 @@ write_pieces(struct mpl_reader_state *reader,
 	return result;
 }
 
+/*
+ * The steps below have the same arguments, in the same places: the section
+ * takes that of the address space, which can be had again where it is needed.
+ */
+static inline const struct mpl_address_space *
+looked_space(const struct mpl_reader_state *reader)
+{
+	return reader->pub.looked.as;
+}
+
+static MPL_LAST_CALL mpl_result_t
+read_memory(struct mpl_reader_state *reader, const struct mpl_section *section,
+	    uint64_t gpa, struct mpl_attrs attrs, void *buf, size_t len)
+{
+	(void)reader, (void)attrs;
+	copy_from(section, buf, mpl_section_host(section, gpa), len);
+	return MPL_OK;
+}
+
+static MPL_LAST_CALL mpl_result_t
+write_memory(struct mpl_reader_state *reader,
+	     const struct mpl_section *section, uint64_t gpa,
+	     struct mpl_attrs attrs, const void *buf, size_t len)
+{
+	(void)reader, (void)attrs;
+	copy_to(section, mpl_section_host(section, gpa), buf, len);
+	return MPL_OK;
+}
+
+/* Just a callback, of the device that has been entered. */
+static MPL_LAST_CALL mpl_result_t
+read_direct(struct mpl_reader_state *reader, uint64_t offset,
+	    uint64_t *counter, struct mpl_attrs attrs, void *buf, size_t len)
+{
+	uint64_t value = 0;
+	mpl_result_t result = mpl_io_direct_read(
+		reader, offset, counter, (unsigned int)len, attrs, &value);
+
+	store_bytes(buf, value, (unsigned int)len);
+	return result;
+}
+
+static MPL_LAST_CALL mpl_result_t write_direct(
+	struct mpl_reader_state *reader, uint64_t offset, uint64_t *counter,
+	struct mpl_attrs attrs, const void *buf, size_t len)
+{
+	return mpl_io_direct_write(reader, offset, counter, (unsigned int)len,
+				   attrs, load_bytes(buf, (unsigned int)len));
+}
+
+/* Neither memory nor just a callback. */
+static MPL_LAST_CALL mpl_result_t read_otherwise(
+	struct mpl_reader_state *reader, const struct mpl_section *section,
+	uint64_t gpa, struct mpl_attrs attrs, void *buf, size_t len)
+{
+	mpl_result_t result;
+	uint64_t word;
+
+	if (!mpl_io_is_simple(section, gpa, len))
+		return read_pieces(reader, looked_space(reader), gpa, attrs,
+				   buf, len);
+	result = mpl_io_simple_read(reader, section, gpa, (unsigned int)len,
+				    attrs, &word);
+	store_bytes(buf, word, (unsigned int)len);
+	return result;
+}
+
+static MPL_LAST_CALL mpl_result_t write_otherwise(
+	struct mpl_reader_state *reader, const struct mpl_section *section,
+	uint64_t gpa, struct mpl_attrs attrs, const void *buf, size_t len)
+{
+	if (!mpl_io_is_simple(section, gpa, len) || section->doorbells)
+		return write_pieces(reader, looked_space(reader), gpa, attrs,
+				    buf, len);
+	return mpl_io_simple_write(reader, section, gpa, (unsigned int)len,
+				   attrs, load_bytes(buf, (unsigned int)len));
+}
+
+/* From a section that has all of it. */
+static inline __attribute__((always_inline)) mpl_result_t
+read_held(struct mpl_reader_state *reader, const struct mpl_section *section,
+	  uint64_t gpa, struct mpl_attrs attrs, void *buf, size_t len)
+{
+	uint64_t *counter;
+	uint64_t offset;
+
+	mpl_tally(&reader->stats.reads);
+	if (section->flags & MPL_SECTION_READ)
+		return read_memory(reader, section, gpa, attrs, buf, len);
+	counter = mpl_io_direct(reader, section, gpa, len, attrs, 0,
+				&offset);
+	if (__builtin_expect(!counter, 0))
+		return read_otherwise(reader, section, gpa, attrs, buf, len);
+	mpl_device_enter_direct(reader, section->device);
+	return read_direct(reader, offset, counter, attrs, buf, len);
+}
+
+static inline __attribute__((always_inline)) mpl_result_t
+write_held(struct mpl_reader_state *reader, const struct mpl_section *section,
+	   uint64_t gpa, struct mpl_attrs attrs, const void *buf, size_t len)
+{
+	uint64_t *counter;
+	uint64_t offset;
+
+	mpl_tally(&reader->stats.writes);
+	if (section->flags & MPL_SECTION_WRITE)
+		return write_memory(reader, section, gpa, attrs, buf, len);
+	counter = mpl_io_direct(reader, section, gpa, len, attrs, 0,
+				&offset);
+	if (__builtin_expect(!counter || section->doorbells, 0))
+		return write_otherwise(reader, section, gpa, attrs, buf, len);
+	mpl_device_enter_direct(reader, section->device);
+	return write_direct(reader, offset, counter, attrs, buf, len);
+}
+
+/* The last section is another one, or has not all of it. */
+static MPL_LAST_CALL mpl_result_t read_elsewhere(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, void *buf, size_t len)
+{
+	const struct mpl_section *section =
+		mpl_lookup(&reader->pub, as, gpa);
+
+	if (mpl_section_holds(section, gpa, len))
+		return read_held(reader, section, gpa, attrs, buf, len);
+	mpl_tally(&reader->stats.reads);
+	return read_pieces(reader, as, gpa, attrs, buf, len);
+}
+
+static MPL_LAST_CALL mpl_result_t write_elsewhere(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, const void *buf, size_t len)
+{
+	const struct mpl_section *section =
+		mpl_lookup(&reader->pub, as, gpa);
+
+	if (mpl_section_holds(section, gpa, len))
+		return write_held(reader, section, gpa, attrs, buf, len);
+	mpl_tally(&reader->stats.writes);
+	return write_pieces(reader, as, gpa, attrs, buf, len);
+}
+
 mpl_result_t mpl_read(struct mpl_reader *pub,
 		      const struct mpl_address_space *as, uint64_t gpa,
 		      struct mpl_attrs attrs, void *buf, size_t len)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
-	mpl_result_t result;
-	uint64_t word;
 
-	mpl_tally(&reader->stats.reads);
-	if (mpl_section_holds(section, gpa, len)) {
-		if (section->flags & MPL_SECTION_READ) {
-			copy_from(section, buf,
-				  mpl_section_host(section, gpa), len);
-			return MPL_OK;
-		}
-		if (mpl_io_is_simple(section, gpa, len)) {
-			result = mpl_io_simple_read(reader, section, gpa,
-						    (unsigned int)len, attrs,
-						    &word);
-			store_bytes(buf, word, (unsigned int)len);
-			return result;
-		}
-	}
-	return read_pieces(reader, as, gpa, attrs, buf, len);
+	if (!mpl_last_holds(pub, as, gpa, len))
+		return read_elsewhere(reader, as, gpa, attrs, buf, len);
+	return read_held(reader, pub->looked.seen, gpa, attrs, buf, len);
 }
 
 mpl_result_t mpl_write(struct mpl_reader *pub,
@@ -356,19 +497,8 @@ mpl_result_t mpl_write(struct mpl_reader *pub,
 		       struct mpl_attrs attrs, const void *buf, size_t len)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
 
-	mpl_tally(&reader->stats.writes);
-	if (mpl_section_holds(section, gpa, len)) {
-		if (section->flags & MPL_SECTION_WRITE) {
-			copy_to(section, mpl_section_host(section, gpa), buf,
-				len);
-			return MPL_OK;
-		}
-		if (mpl_io_is_simple(section, gpa, len) && !section->doorbells)
-			return mpl_io_simple_write(
-				reader, section, gpa, (unsigned int)len, attrs,
-				load_bytes(buf, (unsigned int)len));
-	}
-	return write_pieces(reader, as, gpa, attrs, buf, len);
+	if (!mpl_last_holds(pub, as, gpa, len))
+		return write_elsewhere(reader, as, gpa, attrs, buf, len);
+	return write_held(reader, pub->looked.seen, gpa, attrs, buf, len);
 }

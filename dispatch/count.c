@@ -61,6 +61,8 @@ void mpl_count_number(struct mpl_data_plane *dp, struct mpl_device *device)
 			dp->numbers_free.items[--dp->numbers_free.count];
 	else if (dp->numbers_used + 1 < MPL_COUNTED)
 		device->number = ++dp->numbers_used;
+	device->count_chunk = (uint16_t)(device->number / MPL_COUNT_CHUNK);
+	device->count_at = (uint16_t)(device->number % MPL_COUNT_CHUNK);
 	if (device->number) {
 		device->counted_before = sum(dp, device->number);
 		device->mapped_before = mpl_mapped_balance(dp, device->number);

@@ -17,13 +17,22 @@
 /* Out of memory: this access is not counted. */
 void mpl_count_first(struct mpl_reader_state *reader, uint32_t number);
 
+/* NULL: not made yet. */
+static inline uint64_t *mpl_counter_of(const struct mpl_reader_state *reader,
+				       const struct mpl_device *device)
+{
+	uint64_t *chunk = reader->counts[device->count_chunk];
+
+	return chunk ? &chunk[device->count_at] : NULL;
+}
+
 static inline void mpl_count(struct mpl_reader_state *reader,
 			     const struct mpl_device *device)
 {
-	uint64_t *chunk = reader->counts[device->number / MPL_COUNT_CHUNK];
+	uint64_t *counter = mpl_counter_of(reader, device);
 
-	if (chunk)
-		mpl_tally(&chunk[device->number % MPL_COUNT_CHUNK]);
+	if (counter)
+		mpl_tally(counter);
 	else
 		mpl_count_first(reader, device->number);
 }

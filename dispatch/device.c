@@ -2,6 +2,7 @@
 #include "dispatch/device.h"
 
 #include <errno.h>
+#include <string.h>
 
 static bool is_size(unsigned int size)
 {
@@ -24,14 +25,19 @@ static int fill_sizes(struct mpl_access_sizes *sizes,
 
 static void find_simple(struct mpl_device *device)
 {
-	device->any_alignment = device->valid.unaligned &&
-				device->impl.unaligned;
+	bool unaligned = device->valid.unaligned && device->impl.unaligned;
+
 	if (device->ops->accepts || !device->ops->read || !device->ops->write)
 		return;
 	for (unsigned int size = 1; size <= 8; size *= 2)
 		if (size >= device->valid.min && size <= device->valid.max &&
 		    size >= device->impl.min && size <= device->impl.max)
-			device->simple |= (uint16_t)(1u << size);
+			device->not_simple[size] =
+				unaligned ? 0 : (uint8_t)(size - 1);
+	if (!device->serialised &&
+	    device->big_endian == (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__))
+		memcpy(device->not_direct, device->not_simple,
+		       sizeof(device->not_direct));
 }
 
 int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,
@@ -44,11 +50,15 @@ int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,
 		.opaque = opaque,
 		.refs = 1,
 	};
+	memset(device->not_simple, MPL_NEVER, sizeof(device->not_simple));
+	memset(device->not_direct, MPL_NEVER, sizeof(device->not_direct));
 	if (!ops)
 		return 0;
 	err = fill_sizes(&device->valid, &ops->valid, 8);
 	if (!err)
 		err = fill_sizes(&device->impl, &ops->impl, 4);
+	device->read = ops->read;
+	device->write = ops->write;
 	device->big_endian =
 		ops->endian == MPL_BIG_ENDIAN ||
 		(ops->endian == MPL_NATIVE_ENDIAN &&

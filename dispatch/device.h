@@ -19,17 +19,26 @@ struct mpl_device {
 	/* Set when made, constant. */
 	const struct mpl_io_ops *ops; /* NULL: no callbacks */
 	void *opaque;
+	/* As in `ops`, a cache line less far. */
+	mpl_result_t (*read)(void *opaque, uint64_t offset, unsigned int size,
+			     struct mpl_attrs attrs, uint64_t *value);
+	mpl_result_t (*write)(void *opaque, uint64_t offset, unsigned int size,
+			      struct mpl_attrs attrs, uint64_t value);
+	/*
+	 * By length, which accesses are not one callback, without a question
+	 * to ask before: mpl_device_takes().  The direct ones need no lock
+	 * either, and no other byte order than the host's.
+	 */
+	uint8_t not_simple[9];
+	uint8_t not_direct[9];
+	/* Where its number has its counter. */
+	uint16_t count_chunk;
+	uint16_t count_at;
 	struct mpl_access_sizes valid; /* with the defaults filled in */
 	struct mpl_access_sizes impl;
 	bool big_endian;
 	bool serialised;
 	bool reentrant;
-	/*
-	 * Bit n: an access of n bytes is one callback, without a question to
-	 * ask before (if it is aligned, or any alignment is fine).
-	 */
-	uint16_t simple;
-	bool any_alignment;
 	struct mpl_iommu *iommu; /* of an iommu region: dispatch/iommu.h */
 	uint32_t number; /* of its counters: dispatch/count.h */
 	uint64_t counted_before; /* by earlier devices of that number */
@@ -52,6 +61,19 @@ struct mpl_device {
 	struct mpl_device *next_lingering;
 	bool lingers;
 };
+
+/* No access of that length. */
+#define MPL_NEVER 0x80
+
+/*
+ * Is an access outside of what `not` excludes?  That has for each length the
+ * bits of the offset that must be clear, or MPL_NEVER.
+ */
+static inline bool mpl_device_takes(const uint8_t not[9], uint64_t offset,
+				    uint64_t len)
+{
+	return len <= 8 && !(not[len] & (uint8_t)(offset | MPL_NEVER));
+}
 
 /* Fill in from `ops` (may be NULL).  -EINVAL: sizes that cannot be. */
 int mpl_device_init(struct mpl_device *device, const struct mpl_io_ops *ops,

@@ -14,6 +14,20 @@
 #include "dispatch/memory.h"
 #include "dispatch/reader.h"
 
+/*
+ * For functions that are called last of all, with the arguments of their
+ * caller: a jump, unless the compiler drops arguments and moves the others.
+ * What is common then saves no registers for what is not.
+ */
+#if defined(__has_attribute)
+#if __has_attribute(noipa)
+#define MPL_LAST_CALL __attribute__((noinline, noipa))
+#endif
+#endif
+#ifndef MPL_LAST_CALL
+#define MPL_LAST_CALL __attribute__((noinline))
+#endif
+
 static inline mpl_result_t
 mpl_count_decode_error(struct mpl_reader_state *reader)
 {
@@ -110,15 +124,97 @@ static inline void mpl_translate_begin(struct mpl_reader *reader,
 		reader->run[i].size = 0;
 }
 
+/* Does the section found last have all `len` bytes of an access? */
+static inline bool mpl_last_holds(const struct mpl_reader *reader,
+				  const struct mpl_address_space *as,
+				  uint64_t gpa, uint64_t len)
+{
+	uint64_t at = gpa - reader->last_start;
+	uint64_t rest;
+
+	/* Used twice, and one number less than its parts. */
+	__asm__("" : "+r"(at));
+	/* len 0 becomes the greatest number, as above. */
+	return mpl_view_is_current(reader, &reader->looked, as) &&
+	       !__builtin_sub_overflow(reader->last_size, at, &rest) &&
+	       __builtin_expect(len - 1 < rest, 1);
+}
+
 static inline bool mpl_io_is_simple(const struct mpl_section *section,
 				    uint64_t gpa, uint64_t len)
 {
+	return section->flags & MPL_SECTION_CALLBACKS &&
+	       mpl_device_takes(section->device->not_simple,
+				mpl_section_offset(section, gpa), len);
+}
+
+/* attrs.memory_only, without taking the structure apart for one bit. */
+static inline bool mpl_attrs_memory_only(struct mpl_attrs attrs)
+{
+	static const struct mpl_attrs only = { .memory_only = 1 };
+	uint64_t word, mask;
+
+	_Static_assert(sizeof(attrs) == sizeof(word), "one register");
+	memcpy(&word, &attrs, sizeof(word));
+	memcpy(&mask, &only, sizeof(mask));
+	return word & mask;
+}
+
+/*
+ * The counter of an access that is just a callback, with *offset; or NULL if it
+ * is more than that.  The section has all of it; `memory` is the flag that it
+ * has if its memory serves the access, or 0 if that has been asked.
+ */
+static inline uint64_t *mpl_io_direct(const struct mpl_reader_state *reader,
+				      const struct mpl_section *section,
+				      uint64_t gpa, uint64_t len,
+				      struct mpl_attrs attrs, uint32_t memory,
+				      uint64_t *offset)
+{
 	const struct mpl_device *device = section->device;
 
-	return section->flags & MPL_SECTION_CALLBACKS && len <= 8 &&
-	       device->simple >> len & 1 &&
-	       (device->any_alignment ||
-		!(mpl_section_offset(section, gpa) & (len - 1)));
+	/* One by one: together they need more registers. */
+	if (__builtin_expect((section->flags &
+			      (MPL_SECTION_CALLBACKS | memory)) !=
+				     MPL_SECTION_CALLBACKS,
+			     0))
+		return NULL;
+	if (__builtin_expect(mpl_attrs_memory_only(attrs), 0))
+		return NULL;
+	if (__builtin_expect(reader->frame != NULL, 0))
+		return NULL;
+	*offset = mpl_section_offset(section, gpa);
+	if (__builtin_expect(
+		    !mpl_device_takes(device->not_direct, *offset, len), 0))
+		return NULL;
+	return mpl_counter_of(reader, device);
+}
+
+/* The callback of the device that was entered directly; *value is 0. */
+static inline mpl_result_t
+mpl_io_direct_read(struct mpl_reader_state *reader, uint64_t offset,
+		   uint64_t *counter, unsigned int size,
+		   struct mpl_attrs attrs, uint64_t *value)
+{
+	const struct mpl_device *device = reader->direct.device;
+
+	mpl_tally(counter);
+	return mpl_device_leave_direct(
+		reader,
+		device->read(device->opaque, offset, size, attrs, value));
+}
+
+static inline mpl_result_t
+mpl_io_direct_write(struct mpl_reader_state *reader, uint64_t offset,
+		    uint64_t *counter, unsigned int size,
+		    struct mpl_attrs attrs, uint64_t value)
+{
+	const struct mpl_device *device = reader->direct.device;
+
+	mpl_tally(counter);
+	return mpl_device_leave_direct(
+		reader,
+		device->write(device->opaque, offset, size, attrs, value));
 }
 
 /* *word: the bytes read, as a host-order number. */

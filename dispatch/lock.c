@@ -123,3 +123,13 @@ void mpl_device_leave_slow(struct mpl_reader_state *reader,
 	if (frame->held)
 		mpl_device_unpin(frame->device);
 }
+
+mpl_result_t mpl_device_leave_held(struct mpl_reader_state *reader,
+				   mpl_result_t result)
+{
+	struct mpl_device *device = reader->direct.device;
+
+	reader->direct = (struct mpl_frame){ 0 };
+	mpl_device_unpin(device);
+	return result;
+}

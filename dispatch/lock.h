@@ -53,4 +53,26 @@ static inline void mpl_device_leave(struct mpl_reader_state *reader,
 		mpl_device_leave_slow(reader, frame);
 }
 
+/* The same for an outermost callback of a device without a lock. */
+static inline void mpl_device_enter_direct(struct mpl_reader_state *reader,
+					   struct mpl_device *device)
+{
+	reader->direct.device = device;
+	reader->frame = &reader->direct;
+}
+
+/* It was suspended: a reference to drop. */
+mpl_result_t mpl_device_leave_held(struct mpl_reader_state *reader,
+				   mpl_result_t result);
+
+/* The callback's result goes through: nobody has to keep it meanwhile. */
+static inline mpl_result_t
+mpl_device_leave_direct(struct mpl_reader_state *reader, mpl_result_t result)
+{
+	reader->frame = NULL;
+	if (__builtin_expect(reader->direct.held, 0))
+		return mpl_device_leave_held(reader, result);
+	return result;
+}
+
 #endif

@@ -23,21 +23,9 @@ static inline bool mpl_is_aligned(const void *host, size_t size)
 	return ((uintptr_t)host & (size - 1)) == 0;
 }
 
-/*
- * The word at `host` in host order.  Aligned words are single-copy atomic;
- * unaligned ones may tear, as they may in hardware.
- */
-static inline uint64_t mpl_memory_load(const void *host, unsigned int size)
+/* An aligned word, in host order: single-copy atomic. */
+static inline uint64_t mpl_word_load(const void *host, unsigned int size)
 {
-	uint64_t word = 0;
-
-	if (!mpl_is_aligned(host, size)) {
-		memcpy(&word, host, size);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-		word >>= 64 - 8 * size;
-#endif
-		return word;
-	}
 	switch (size) {
 	case 1:
 		return __atomic_load_n((const uint8_t *)host,
@@ -54,16 +42,8 @@ static inline uint64_t mpl_memory_load(const void *host, unsigned int size)
 	}
 }
 
-static inline void mpl_memory_store(void *host, unsigned int size,
-				    uint64_t word)
+static inline void mpl_word_store(void *host, unsigned int size, uint64_t word)
 {
-	if (!mpl_is_aligned(host, size)) {
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-		word <<= 64 - 8 * size;
-#endif
-		memcpy(host, &word, size);
-		return;
-	}
 	switch (size) {
 	case 1:
 		__atomic_store_n((uint8_t *)host, (uint8_t)word,
@@ -81,6 +61,33 @@ static inline void mpl_memory_store(void *host, unsigned int size,
 		__atomic_store_n((uint64_t *)host, word, __ATOMIC_RELAXED);
 		break;
 	}
+}
+
+/* Any word: unaligned ones may tear, as they may in hardware. */
+static inline uint64_t mpl_memory_load(const void *host, unsigned int size)
+{
+	uint64_t word = 0;
+
+	if (mpl_is_aligned(host, size))
+		return mpl_word_load(host, size);
+	memcpy(&word, host, size);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	word >>= 64 - 8 * size;
+#endif
+	return word;
+}
+
+static inline void mpl_memory_store(void *host, unsigned int size,
+				    uint64_t word)
+{
+	if (mpl_is_aligned(host, size)) {
+		mpl_word_store(host, size, word);
+		return;
+	}
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	word <<= 64 - 8 * size;
+#endif
+	memcpy(host, &word, size);
 }
 
 /* Copies of a word's size are moved as one word. */

@@ -12,7 +12,10 @@
 struct mpl_iotlb;
 struct mpl_mapped;
 
-/* A device callback that is running: on the stack of whoever runs it. */
+/*
+ * A device callback that is running: on the stack of whoever runs it, or the
+ * reader's own one, for an outermost callback without a lock.
+ */
 struct mpl_frame {
 	struct mpl_device *device;
 	struct mpl_frame *outer;
@@ -37,6 +40,7 @@ struct mpl_reader_state {
 	struct mpl_frame *frame; /* innermost, or NULL */
 	struct mpl_iotlb *iotlb; /* dispatch/iommu.h; NULL until needed */
 	struct mpl_attrs attrs;	 /* of calls that have none */
+	struct mpl_frame direct; /* but for `device` zero, unless it runs */
 	struct mpl_reader_stats stats;
 	uint64_t *counts[MPL_COUNT_CHUNKS]; /* dispatch/count.h */
 	struct mpl_mapped *mapped[MPL_COUNT_CHUNKS]; /* dispatch/mapped.h */
@@ -52,10 +56,17 @@ mpl_reader_state(const struct mpl_reader *reader)
 	return (struct mpl_reader_state *)reader;
 }
 
-/* Count: written by the reader's thread only, read by any. */
+/*
+ * Count: written by the reader's thread only, read by any.  Of a relaxed store
+ * of a sum compilers make three instructions.
+ */
 static inline void mpl_tally(uint64_t *counter)
 {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+	__asm__("addq $1, %0" : "+m"(*counter) : : "cc");
+#else
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+#endif
 }
 
 /*

@@ -61,10 +61,11 @@ static bool load_through(struct mpl_reader_state *reader,
 	return true;
 }
 
-static __attribute__((noinline)) mpl_result_t
-load_long(struct mpl_reader_state *reader, const struct mpl_address_space *as,
-	  uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
-	  const struct mpl_section *section, uint64_t *word)
+/* Through an iommu, or in pieces. */
+static inline mpl_result_t
+load_long(struct mpl_reader_state *reader, const struct mpl_section *section,
+	  const struct mpl_address_space *as, uint64_t gpa,
+	  struct mpl_attrs attrs, unsigned int size, uint64_t *word)
 {
 	mpl_result_t result;
 
@@ -93,13 +94,29 @@ static bool store_through(struct mpl_reader_state *reader,
 	return true;
 }
 
-mpl_result_t mpl_load(struct mpl_reader *pub,
-		      const struct mpl_address_space *as, uint64_t gpa,
-		      struct mpl_attrs attrs, unsigned int size,
-		      enum mpl_endian endian, uint64_t *value)
+/* The same for a word that is given. */
+static inline mpl_result_t
+store_long(struct mpl_reader_state *reader, const struct mpl_section *section,
+	   const struct mpl_address_space *as, uint64_t gpa,
+	   struct mpl_attrs attrs, unsigned int size, uint64_t word)
 {
-	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
+	mpl_result_t result;
+
+	if (section->flags & MPL_SECTION_IOMMU &&
+	    store_through(reader, as, gpa, attrs, size, word, &result)) {
+		mpl_tally(&reader->stats.writes);
+		return result;
+	}
+	mpl_memory_store(&word, size, word);
+	return mpl_write(&reader->pub, as, gpa, attrs, &word, size);
+}
+
+/* Of a section that the look-up found, in the host's order. */
+static inline __attribute__((always_inline)) mpl_result_t
+load_from(struct mpl_reader_state *reader, const struct mpl_section *section,
+	  const struct mpl_address_space *as, uint64_t gpa,
+	  struct mpl_attrs attrs, unsigned int size, uint64_t *value)
+{
 	mpl_result_t result = MPL_OK;
 	uint64_t word = 0;
 
@@ -117,27 +134,23 @@ mpl_result_t mpl_load(struct mpl_reader *pub,
 					    &word);
 		word &= mask(size);
 	} else {
-		result = load_long(reader, as, gpa, attrs, size, section,
+		result = load_long(reader, section, as, gpa, attrs, size,
 				   &word);
 	}
-	*value = mpl_to_endian(word, size, mpl_is_big_endian(endian));
+	*value = word;
 	return result;
 }
 
-mpl_result_t mpl_store(struct mpl_reader *pub,
-		       const struct mpl_address_space *as, uint64_t gpa,
-		       struct mpl_attrs attrs, unsigned int size,
-		       enum mpl_endian endian, uint64_t value)
+static inline __attribute__((always_inline)) mpl_result_t
+store_to(struct mpl_reader_state *reader, const struct mpl_section *section,
+	 const struct mpl_address_space *as, uint64_t gpa,
+	 struct mpl_attrs attrs, unsigned int size, uint64_t value)
 {
-	struct mpl_reader_state *reader = mpl_reader_state(pub);
-	const struct mpl_section *section = mpl_lookup(pub, as, gpa);
-	mpl_result_t result;
 	uint64_t word;
 
 	if (!mpl_is_word(size))
 		return mpl_count_access_error(reader);
-	word = mpl_to_endian(value & mask(size), size,
-			     mpl_is_big_endian(endian));
+	word = value & mask(size);
 	if (mpl_section_holds(section, gpa, size) &&
 	    mpl_section_direct(section, MPL_SECTION_WRITE)) {
 		mpl_tally(&reader->stats.writes);
@@ -150,13 +163,235 @@ mpl_result_t mpl_store(struct mpl_reader *pub,
 		return mpl_io_simple_write(reader, section, gpa, size, attrs,
 					   word);
 	}
-	if (section->flags & MPL_SECTION_IOMMU &&
-	    store_through(reader, as, gpa, attrs, size, word, &result)) {
-		mpl_tally(&reader->stats.writes);
-		return result;
-	}
-	mpl_memory_store(&word, size, word);
-	return mpl_write(pub, as, gpa, attrs, &word, size);
+	return store_long(reader, section, as, gpa, attrs, size, word);
+}
+
+/* The last section is another one, or has not all of it. */
+static MPL_LAST_CALL mpl_result_t load_elsewhere(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t *value)
+{
+	return load_from(reader, mpl_lookup(&reader->pub, as, gpa), as, gpa,
+			 attrs, size, value);
+}
+
+static MPL_LAST_CALL mpl_result_t store_elsewhere(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t value)
+{
+	return store_to(reader, mpl_lookup(&reader->pub, as, gpa), as, gpa,
+			attrs, size, value);
+}
+
+/* It is the last section, but not as an aligned word or just a callback. */
+static MPL_LAST_CALL mpl_result_t load_otherwise(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t *value)
+{
+	return load_from(reader, reader->pub.looked.seen, as, gpa, attrs, size,
+			 value);
+}
+
+static MPL_LAST_CALL mpl_result_t store_otherwise(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t value)
+{
+	return store_to(reader, reader->pub.looked.seen, as, gpa, attrs, size,
+			value);
+}
+
+/* Words in the host's order, aligned ones only: no calls for others. */
+static inline bool load_aligned(const uint8_t *host, unsigned int size,
+				uint64_t *value)
+{
+	if (__builtin_expect(!mpl_is_aligned(host, size), 0))
+		return false;
+	if (__builtin_expect(size == 4, 1))
+		*value = mpl_word_load(host, 4);
+	else if (__builtin_expect(mpl_is_word(size), 1))
+		*value = mpl_word_load(host, size);
+	else
+		return false;
+	return true;
+}
+
+static inline bool store_aligned(uint8_t *host, unsigned int size,
+				 uint64_t value)
+{
+	if (__builtin_expect(!mpl_is_aligned(host, size), 0))
+		return false;
+	if (__builtin_expect(size == 4, 1))
+		mpl_word_store(host, 4, value);
+	else if (__builtin_expect(mpl_is_word(size), 1))
+		mpl_word_store(host, size, value);
+	else
+		return false;
+	return true;
+}
+
+static inline bool is_swapped(enum mpl_endian endian)
+{
+	return mpl_is_big_endian(endian) !=
+	       (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+}
+
+/* The last section is an iommu's. */
+static MPL_LAST_CALL mpl_result_t load_translated(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t *value)
+{
+	*value = 0;
+	if (!mpl_is_word(size))
+		return mpl_count_access_error(reader);
+	return load_long(reader, reader->pub.looked.seen, as, gpa, attrs, size,
+			 value);
+}
+
+static MPL_LAST_CALL mpl_result_t store_translated(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t value)
+{
+	if (!mpl_is_word(size))
+		return mpl_count_access_error(reader);
+	return store_long(reader, reader->pub.looked.seen, as, gpa, attrs,
+			  size, value & mask(size));
+}
+
+/* The last section has all of it, and is not plain memory. */
+static MPL_LAST_CALL mpl_result_t load_device(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t *value)
+{
+	const struct mpl_section *section = reader->pub.looked.seen;
+	mpl_result_t result;
+	uint64_t *counter;
+	uint64_t offset;
+
+	counter = mpl_io_direct(reader, section, gpa, size, attrs,
+				MPL_SECTION_READ, &offset);
+	if (__builtin_expect(!counter, 0))
+		return load_otherwise(reader, as, gpa, attrs, size, value);
+	mpl_tally(&reader->stats.reads);
+	*value = 0;
+	mpl_device_enter_direct(reader, section->device);
+	result = mpl_io_direct_read(reader, offset, counter, size, attrs,
+				    value);
+	if (__builtin_expect(size == 4, 1))
+		*value = (uint32_t)*value;
+	else
+		*value &= mask(size);
+	return result;
+}
+
+static MPL_LAST_CALL mpl_result_t store_device(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t value)
+{
+	const struct mpl_section *section = reader->pub.looked.seen;
+	uint64_t *counter;
+	uint64_t offset;
+
+	counter = mpl_io_direct(reader, section, gpa, size, attrs,
+				MPL_SECTION_WRITE, &offset);
+	if (__builtin_expect(!counter || section->doorbells, 0))
+		return store_otherwise(reader, as, gpa, attrs, size, value);
+	mpl_tally(&reader->stats.writes);
+	mpl_device_enter_direct(reader, section->device);
+	return mpl_io_direct_write(reader, offset, counter, size, attrs,
+				   value & mask(size));
+}
+
+static uint64_t swap(uint64_t word, unsigned int size)
+{
+	return mpl_is_word(size) ? __builtin_bswap64(word) >> (64 - 8 * size) :
+				   word;
+}
+
+/* In the other byte order than the host's. */
+static MPL_LAST_CALL mpl_result_t
+load_swapped(struct mpl_reader *reader, const struct mpl_address_space *as,
+	     uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	     uint64_t *value)
+{
+	mpl_result_t result = mpl_load(reader, as, gpa, attrs, size,
+				       MPL_NATIVE_ENDIAN, value);
+
+	*value = swap(*value, size);
+	return result;
+}
+
+static MPL_LAST_CALL mpl_result_t
+store_swapped(struct mpl_reader *reader, const struct mpl_address_space *as,
+	      uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	      uint64_t value)
+{
+	return mpl_store(reader, as, gpa, attrs, size, MPL_NATIVE_ENDIAN,
+			 swap(value, size));
+}
+
+/* Its flags are read again: to keep them would take a register. */
+static inline bool is_iommu(const struct mpl_section *section)
+{
+	__asm__("" : "+r"(section));
+	return section->flags & MPL_SECTION_IOMMU;
+}
+
+mpl_result_t mpl_load(struct mpl_reader *pub,
+		      const struct mpl_address_space *as, uint64_t gpa,
+		      struct mpl_attrs attrs, unsigned int size,
+		      enum mpl_endian endian, uint64_t *value)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	const struct mpl_section *section;
+
+	if (__builtin_expect(is_swapped(endian), 0))
+		return load_swapped(pub, as, gpa, attrs, size, value);
+	if (!mpl_last_holds(pub, as, gpa, size))
+		return load_elsewhere(reader, as, gpa, attrs, size, value);
+	section = pub->looked.seen;
+	if (!mpl_section_direct(section, MPL_SECTION_READ))
+		return is_iommu(section) ?
+			       load_translated(reader, as, gpa, attrs, size,
+			                      value) :
+			       load_device(reader, as, gpa, attrs, size,
+			                  value);
+	if (!load_aligned(mpl_section_host(section, gpa), size, value))
+		return load_otherwise(reader, as, gpa, attrs, size, value);
+	mpl_tally(&reader->stats.reads);
+	return MPL_OK;
+}
+
+mpl_result_t mpl_store(struct mpl_reader *pub,
+		       const struct mpl_address_space *as, uint64_t gpa,
+		       struct mpl_attrs attrs, unsigned int size,
+		       enum mpl_endian endian, uint64_t value)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	const struct mpl_section *section;
+
+	if (__builtin_expect(is_swapped(endian), 0))
+		return store_swapped(pub, as, gpa, attrs, size, value);
+	if (!mpl_last_holds(pub, as, gpa, size))
+		return store_elsewhere(reader, as, gpa, attrs, size, value);
+	section = pub->looked.seen;
+	if (!mpl_section_direct(section, MPL_SECTION_WRITE))
+		return is_iommu(section) ?
+			       store_translated(reader, as, gpa, attrs, size,
+			                       value) :
+			       store_device(reader, as, gpa, attrs, size,
+			                   value);
+	if (!store_aligned(mpl_section_host(section, gpa), size, value))
+		return store_otherwise(reader, as, gpa, attrs, size, value);
+	mpl_tally(&reader->stats.writes);
+	return MPL_OK;
 }
 
 /* Is `size` at `gpa` an aligned word of the section's? */
