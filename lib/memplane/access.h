@@ -78,17 +78,36 @@ static inline struct mpl_extent *mpl_extent_of(struct mpl_reader *reader,
 	return &reader->extent[gpa >> MPL_EXTENT_SHIFT & (MPL_EXTENTS - 1)];
 }
 
+/*
+ * Of so many hits of a slot (its `reserved` counts them) one is looked at.  A
+ * run that two of these find running is the one that is tried first; if they
+ * differ, none is.  Starts tell the runs of a view apart.
+ */
+#define MPL_EXTENT_HITS 16
+
+static inline void mpl_run_sample(struct mpl_run *kept,
+				  const struct mpl_run *found)
+{
+	bool again = kept->start == found->start;
+
+	*kept = *found;
+	if (!again)
+		kept->size = 0;
+}
+
 /* The run that a slot has for the address and the intent, or NULL. */
 static inline const struct mpl_run *
 mpl_extent_get(struct mpl_reader *reader, uint64_t gpa, uint32_t intent)
 {
-	const struct mpl_extent *extent = mpl_extent_of(reader, gpa);
+	struct mpl_extent *extent = mpl_extent_of(reader, gpa);
 
 	if (extent->stamp != reader->translated.stamp ||
 	    gpa - extent->run.start >= extent->run.size ||
 	    (extent->flags & intent) != intent)
 		return NULL;
 	reader->translated.credit = MPL_EXTENT_PATIENCE;
+	if (__builtin_expect(++extent->reserved % MPL_EXTENT_HITS == 0, 0))
+		mpl_run_sample(&reader->run[intent % MPL_RUNS], &extent->run);
 	return &extent->run;
 }
 
@@ -137,15 +156,24 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
 	const struct mpl_run *run = &reader->run[intent % MPL_RUNS];
 	uint64_t at = gpa - run->start;
 
-	if (!mpl_view_is_current(reader, &reader->translated, as) ||
-	    (__builtin_expect(at >= run->size, 0) &&
-	     !(run = mpl_extent_get(reader, gpa, intent))))
+	/* Used twice: it is not to be computed another way. */
+	__asm__("" : "+r"(at));
+	/* Two ways to the end, apart: which run it is stays known on each. */
+	if (!mpl_view_is_current(reader, &reader->translated, as))
+		return mpl_translate_rest(
+			mpl_translate_slow(reader, as, gpa, len, intent), host,
+			contiguous);
+	if (__builtin_expect(at < run->size, 1)) {
+		*host = (void *)(run->base + gpa);
+		*contiguous = len <= run->size - at ? len : run->size - at;
+		return MPL_OK;
+	}
+	run = mpl_extent_get(reader, gpa, intent);
+	if (!run)
 		return mpl_translate_rest(
 			mpl_translate_slow(reader, as, gpa, len, intent), host,
 			contiguous);
 	at = gpa - run->start;
-	/* Used twice: it is not to be computed another way. */
-	__asm__("" : "+r"(at));
 	*host = (void *)(run->base + gpa);
 	*contiguous = len <= run->size - at ? len : run->size - at;
 	return MPL_OK;

@@ -116,6 +116,55 @@ static void test_agrees_with_accesses(void **state)
 	}
 }
 
+/*
+ * One address over and over: a slot answers at first, then the run is kept,
+ * for that intent alone; and neither outlives its view.
+ */
+static void test_kept_runs(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_run *run = &bed->reader->run[MPL_FOR_READ];
+	const struct mpl_run *other = &bed->reader->run[MPL_FOR_WRITE];
+
+	bed_memory(bed, 0, 0x1000, 0x1fff, host, BED_RAM);
+	bed_memory(bed, 0, 0x80200000, 0x80200fff, host + 0x1000, BED_ROM);
+	for (unsigned int i = 0; i < 2 * MPL_EXTENT_HITS + 2; i++)
+		translated(bed, 0x1010, 8, MPL_FOR_READ, MPL_OK, host + 0x10,
+			   8);
+	assert_int_equal(run->start, 0x1000);
+	assert_int_equal(run->size, 0x1000);
+	assert_int_equal(other->size, 0);
+	translated(bed, 0x1ffc, 8, MPL_FOR_READ, MPL_OK, host + 0xffc, 4);
+	for (unsigned int i = 0; i < 2 * MPL_EXTENT_HITS + 2; i++) {
+		translated(bed, 0x80200010, 8, MPL_FOR_READ, MPL_OK,
+			   host + 0x1010, 8);
+		translated(bed, 0x80200010, 8, MPL_FOR_WRITE,
+			   MPL_ACCESS_ERROR, NULL, 0);
+		translated(bed, 0x1010, 8, MPL_FOR_WRITE, MPL_OK, host + 0x10,
+			   8);
+	}
+	assert_int_equal(run->start, 0x80200000);
+	assert_int_equal(run->size, 0x1000);
+	assert_int_equal(other->start, 0x1000);
+	assert_int_equal(other->size, 0x1000);
+	/* In turn: no run is tried in vain. */
+	for (unsigned int i = 0; i < 4 * MPL_EXTENT_HITS; i++) {
+		translated(bed, 0x1010, 8, MPL_FOR_READ, MPL_OK, host + 0x10,
+			   8);
+		translated(bed, 0x80200010, 8, MPL_FOR_READ, MPL_OK,
+			   host + 0x1010, 8);
+	}
+	assert_int_equal(run->size, 0);
+	bed_take(bed, 0, 0x80200000);
+	bed_commit(bed);
+	bed_settle(bed);
+	translated(bed, 0x80200010, 8, MPL_FOR_READ, MPL_DECODE_ERROR, NULL,
+		   0);
+	bed_memory(bed, 0, 0x80200000, 0x80200fff, host + 0x2000, BED_ROM);
+	translated(bed, 0x80200010, 8, MPL_FOR_READ, MPL_OK, host + 0x2010, 8);
+	translated(bed, 0x1010, 8, MPL_FOR_READ, MPL_OK, host + 0x10, 8);
+}
+
 /* Refusals are counted, as accesses' are. */
 static void test_counts(void **state)
 {
@@ -285,6 +334,7 @@ int main(void)
 		HOST_TEST(test_translate),
 		HOST_TEST(test_offset),
 		HOST_TEST(test_agrees_with_accesses),
+		HOST_TEST(test_kept_runs),
 		HOST_TEST(test_counts),
 		HOST_TEST(test_window_errors),
 		HOST_TEST(test_window),
