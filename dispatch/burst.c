@@ -27,33 +27,49 @@ static inline pair load(const uint64_t *from)
 	return out;
 }
 
+/* A run of at most 2^63 bytes, as translate_stride() wants it. */
+struct strides {
+	pair start;
+	pair beyond; /* added to a place in the run: 2^63 and more, if outside */
+	pair host;   /* of the run's start */
+};
+
+static inline struct strides strides_of(struct mpl_run run)
+{
+	uint64_t beyond = (UINT64_C(1) << 63) - run.size;
+	uint64_t host = run.base + run.start;
+
+	return (struct strides){
+		.start = { run.start, run.start },
+		.beyond = { beyond, beyond },
+		.host = { host, host },
+	};
+}
+
 /*
- * Translate STRIDE addresses by a run of at most 2^63 bytes.  False: not all
- * lie there, and what was stored means nothing.
+ * Translate STRIDE addresses by a run.  False: not all lie there, and what was
+ * stored means nothing.
  */
-static inline bool translate_stride(struct mpl_run run, const uint64_t *gpa,
+static inline bool translate_stride(struct strides run, const uint64_t *gpa,
 				    void **host)
 {
-	const pair start = { run.start, run.start };
-	const pair last = { run.size - 1, run.size - 1 };
-	const pair base = { run.base, run.base };
 	pair outside = { 0, 0 };
 
+#pragma GCC unroll 4
 	for (unsigned int i = 0; i < STRIDE; i += 2) {
-		pair address = load(gpa + i);
-		pair at = address - start;
-		pair to = address + base;
+		pair at = load(gpa + i) - run.start;
+		pair to = at + run.host;
 
-		/* The topmost bit of one of them, if at > last. */
-		outside |= at | (last - at);
+		/* The topmost bit of one of them, if at >= size. */
+		outside |= at | (at + run.beyond);
 		memcpy(host + i, &to, sizeof(to));
 	}
 	return !((outside[0] | outside[1]) >> 63);
 }
 
 /* The same for what is left at the end. */
-static bool translate_rest(struct mpl_run run, const uint64_t *gpa,
-			   unsigned int count, void **host)
+static inline bool translate_rest(struct mpl_run run, const uint64_t *gpa,
+				  unsigned int count, void **host)
 {
 	for (unsigned int i = 0; i < count; i++) {
 		if (gpa[i] - run.start >= run.size)
@@ -63,14 +79,20 @@ static bool translate_rest(struct mpl_run run, const uint64_t *gpa,
 	return true;
 }
 
+/* Can strides tell where it ends?  Empty ones become the greatest. */
+static inline bool is_usable(struct mpl_run run)
+{
+	return run.size - 1 < UINT64_C(1) << 63;
+}
+
 static bool translate_run(struct mpl_run run, const uint64_t *gpa,
 			  unsigned int count, void **host)
 {
-	/* Empty ones become the greatest. */
-	if (run.size - 1 >= UINT64_C(1) << 63)
+	if (!is_usable(run))
 		return false;
-	return count == STRIDE ? translate_stride(run, gpa, host) :
-				 translate_rest(run, gpa, count, host);
+	return count == STRIDE ?
+		       translate_stride(strides_of(run), gpa, host) :
+		       translate_rest(run, gpa, count, host);
 }
 
 /* A burst for buffers of one length. */
@@ -233,11 +255,11 @@ static unsigned int translate(struct mpl_reader *reader,
 	return burst.found;
 }
 
-unsigned int mpl_translate_burst(struct mpl_reader *pub,
-				 const struct mpl_address_space *as,
-				 const uint64_t *gpa, unsigned int count,
-				 size_t len, enum mpl_intent intent,
-				 void **host)
+/* Not all of it in the run that the reader keeps. */
+static MPL_LAST_CALL unsigned int
+translate_all(struct mpl_reader *pub, const struct mpl_address_space *as,
+	      const uint64_t *gpa, unsigned int count, size_t len,
+	      enum mpl_intent intent, void **host)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 	unsigned int found = 0, tried = 0;
@@ -256,6 +278,44 @@ unsigned int mpl_translate_burst(struct mpl_reader *pub,
 		if (!found || host[i] == REFUSED)
 			host[i] = NULL;
 	return found;
+}
+
+/* Nearly always all of a burst is in the run: no more than that is done here. */
+static MPL_LAST_CALL unsigned int
+translate_in_run(struct mpl_reader *reader, const struct mpl_address_space *as,
+		 const uint64_t *gpa, unsigned int count, size_t len,
+		 enum mpl_intent intent, void **host)
+{
+	struct mpl_run run = shorten(reader->run[intent % MPL_RUNS], len);
+	struct strides strides = strides_of(run);
+	unsigned int done = 0;
+
+	for (; count - done >= STRIDE; done += STRIDE)
+		if (!translate_stride(strides, gpa + done, host + done))
+			return translate_all(reader, as, gpa, count, len,
+					     intent, host);
+	if (!translate_rest(run, gpa + done, count - done, host + done))
+		return translate_all(reader, as, gpa, count, len, intent,
+				     host);
+	return count;
+}
+
+unsigned int mpl_translate_burst(struct mpl_reader *reader,
+				 const struct mpl_address_space *as,
+				 const uint64_t *gpa, unsigned int count,
+				 size_t len, enum mpl_intent intent,
+				 void **host)
+{
+	struct mpl_run run = shorten(reader->run[intent % MPL_RUNS], len);
+
+	/* The first one tells whether the others are worth a try. */
+	return count && is_usable(run) && *gpa - run.start < run.size &&
+			       mpl_view_is_current(reader, &reader->translated,
+						   as) ?
+		       translate_in_run(reader, as, gpa, count, len, intent,
+					host) :
+		       translate_all(reader, as, gpa, count, len, intent,
+				     host);
 }
 
 /* An address that no slot has; *guess is the section before it, or NULL. */
