@@ -364,17 +364,31 @@ static inline void mpl_count_walk(struct mpl_reader *reader)
 			 __ATOMIC_RELAXED);
 }
 
-/* What a slot has for the address, or NULL; counted if it has. */
-static inline const struct mpl_section *
-mpl_slot_get(struct mpl_reader *reader, uint64_t stamp, uint64_t gpa)
+/* The section found last is used once it has been found twice running. */
+static inline bool mpl_found_again(struct mpl_reader *reader,
+				   const struct mpl_section *section)
 {
-	const struct mpl_cache_slot *slot = mpl_slot_of(reader, gpa);
+	if (reader->looked.seen != section) {
+		reader->last_size = 0;
+		reader->looked.seen = section;
+		return false;
+	}
+	/* Of one with all addresses the topmost is left to the walk. */
+	reader->last_size = section->span + (section->span != UINT64_MAX);
+	reader->last_start = section->start;
+	return true;
+}
 
-	if (slot->gpa != gpa || slot->stamp != stamp)
-		return NULL;
+/* A slot has the address: what is there; counted. */
+static inline const struct mpl_section *
+mpl_slot_hit(struct mpl_reader *reader, const struct mpl_cache_slot *slot)
+{
+	const struct mpl_section *section = slot->section;
+
 	reader->looked.credit = MPL_CACHE_PATIENCE;
 	__atomic_store_n(&reader->hits, reader->hits + 1, __ATOMIC_RELAXED);
-	return slot->section;
+	mpl_found_again(reader, section);
+	return section;
 }
 
 /* Keep a section that covers the address. */
@@ -421,19 +435,6 @@ static inline void mpl_view_renew(const struct mpl_reader *reader,
 }
 
 /*
- * A walk in vain costs the caches a credit; one that found what the walk
- * before found brings it back, since the last section pays then.
- */
-static inline void mpl_credit_walk(struct mpl_reader_view *view,
-				   const struct mpl_section *section)
-{
-	uint32_t credit = view->credit - 1 + 2 * (view->seen == section);
-
-	view->credit = credit < MPL_CACHE_PATIENCE ? credit :
-						     MPL_CACHE_PATIENCE;
-}
-
-/*
  * After a walk without credit.  Samples of two walks tell when caches may help
  * again: the same section twice running, or time to try the slots.
  */
@@ -459,33 +460,32 @@ static inline const struct mpl_section *mpl_lookup_slot(struct mpl_reader *reade
 							uint64_t gpa)
 {
 	struct mpl_reader_view *view = &reader->looked;
-	const struct mpl_section *section = NULL;
+	const struct mpl_section *section;
 	uint32_t credit = view->credit;
-	uint64_t again;
 
-	if (credit)
-		section = mpl_slot_get(reader, view->stamp, gpa);
-	if (!section) {
-		mpl_count_walk(reader);
-		section = mpl_section_checked(
-			reader, mpl_walk(reader, view->entry, gpa), gpa);
-		if (!credit) {
-			mpl_credit_sample(reader, view, section);
-			return section;
-		}
-		/* Not kept: the unassigned section would cover everything. */
-		if (section == reader->sections)
-			return section;
-		mpl_credit_walk(view, section);
-		mpl_slot_put(reader, gpa, section);
+	if (credit) {
+		const struct mpl_cache_slot *slot = mpl_slot_of(reader, gpa);
+
+		if (slot->gpa == gpa && slot->stamp == view->stamp)
+			return mpl_slot_hit(reader, slot);
 	}
-	/* Without a branch, which would be as hard to foretell. */
-	again = view->seen == section;
-	/* Of one with all addresses the topmost is left to the walk. */
-	reader->last_size =
-		(section->span + (section->span != UINT64_MAX)) & -again;
-	reader->last_start = section->start;
-	view->seen = section;
+	mpl_count_walk(reader);
+	section = mpl_section_checked(
+		reader, mpl_walk(reader, view->entry, gpa), gpa);
+	if (!credit) {
+		mpl_credit_sample(reader, view, section);
+		return section;
+	}
+	/* Not kept: the unassigned section would cover everything. */
+	if (section == reader->sections)
+		return section;
+	/* A walk in vain takes a credit, one that makes a last section of what
+	 * it found gives one back. */
+	if (mpl_found_again(reader, section))
+		view->credit = credit + (credit < MPL_CACHE_PATIENCE);
+	else
+		view->credit = credit - 1;
+	mpl_slot_put(reader, gpa, section);
 	return section;
 }
 
