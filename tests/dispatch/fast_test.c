@@ -186,11 +186,11 @@ static void compare_all(struct bed *bed)
 	const struct mpl_attrs only = { .memory_only = 1 };
 
 	for (unsigned int kind = 0; kind < 6; kind++)
-		for (unsigned int len = 0; len <= 20; len++) {
-			for (unsigned int at = 0; at < 20; at++)
+		for (unsigned int len = 0; len <= 17; len++) {
+			for (unsigned int at = 0; at < 9; at++)
 				compare(bed, at, len, kind, plain);
 			/* Over the section's end. */
-			for (unsigned int at = 0x30; at < 0x40; at++)
+			for (unsigned int at = 0x32; at < 0x3d; at++)
 				compare(bed, at, len, kind, plain);
 			compare(bed, 3, len, kind, only);
 		}
