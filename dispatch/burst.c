@@ -338,10 +338,39 @@ look_further(struct mpl_reader *reader, const struct mpl_section **guess,
 	return section;
 }
 
+/* How many of the first addresses the last section has: what they get. */
+static unsigned int lookup_in_last(struct mpl_reader *reader,
+				   const uint64_t *gpa, unsigned int count,
+				   const struct mpl_section **section)
+{
+	const struct mpl_section *last = reader->looked.seen;
+	uint64_t start = reader->last_start;
+	uint64_t size = reader->last_size;
+	unsigned int found = 0;
+
+	while (found < count && gpa[found] - start < size)
+		section[found++] = last;
+	return found;
+}
+
+/* A burst that ends in one section: the next may begin there. */
+static void keep_last(struct mpl_reader *reader,
+		      const struct mpl_section *const *section,
+		      unsigned int count)
+{
+	const struct mpl_section *last = section[count - 1];
+
+	if (count < 2 || section[count - 2] != last || last == reader->sections)
+		return;
+	mpl_found_again(reader, last);
+	mpl_found_again(reader, last);
+}
+
 /*
  * Any addresses, registers among them.  These change from one to the next,
  * and mostly are in the slots: so the slots come first, where which way it
- * goes can be foretold, and then the section of the address before.
+ * goes can be foretold, and then the section of the address before.  But for
+ * runs in one section, which go on from burst to burst.
  */
 void mpl_lookup_burst(struct mpl_reader *reader,
 		      const struct mpl_address_space *as, const uint64_t *gpa,
@@ -349,15 +378,20 @@ void mpl_lookup_burst(struct mpl_reader *reader,
 {
 	const struct mpl_section *guess = NULL;
 	uint64_t missed = 0;
+	unsigned int first = 0;
 	uint64_t stamp;
 
 	if (!mpl_view_is_current(reader, &reader->looked, as)) {
 		mpl_view_renew(reader, &reader->looked, as);
 		reader->last_size = 0;
 	}
+	if (reader->last_size)
+		first = lookup_in_last(reader, gpa, count, section);
+	if (first == count)
+		return;
 	stamp = reader->looked.stamp;
 #pragma GCC unroll 4
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = first; i < count; i++) {
 		const struct mpl_cache_slot *slot =
 			mpl_slot_of(reader, gpa[i]);
 
@@ -369,9 +403,11 @@ void mpl_lookup_burst(struct mpl_reader *reader,
 			missed++;
 		}
 	}
-	if (missed == count)
+	reader->last_size = 0;
+	keep_last(reader, section, count);
+	if (missed == count - first)
 		return;
 	reader->looked.credit = MPL_CACHE_PATIENCE;
-	__atomic_store_n(&reader->hits, reader->hits + count - missed,
+	__atomic_store_n(&reader->hits, reader->hits + count - first - missed,
 			 __ATOMIC_RELAXED);
 }

@@ -148,6 +148,53 @@ static void test_after_a_publish(void **state)
 	check_burst(bed, gpa, 16, 64, MPL_FOR_READ);
 }
 
+/* A burst begins in the section that the one before, or a look-up, was in. */
+static void test_runs_go_on(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader *reader = bed->reader;
+	const struct mpl_section *section[16];
+	uint64_t gpa[16], misses = 0, hits = 0;
+
+	bed_memory(bed, 0, 0x100000, 0x1fffff, host, BED_RAM);
+	bed_memory(bed, 0, 0x200000, 0x2fffff, host, BED_RAM);
+	bed_commit(bed);
+	for (uint64_t round = 0; round < 50; round++) {
+		for (unsigned int i = 0; i < 16; i++)
+			gpa[i] = 0x100000 + round * 0x1000 + i * 8;
+		if (round == 1) {
+			misses = reader->misses;
+			hits = reader->hits;
+		}
+		mpl_lookup_burst(reader, &bed->as[0], gpa, 16, section);
+		for (unsigned int i = 0; i < 16; i++)
+			assert_int_equal(section[i]->start, 0x100000);
+	}
+	assert_int_equal(reader->misses, misses);
+	assert_int_equal(reader->hits, hits);
+	/* It leaves in the middle; the next one begins where it ended. */
+	for (unsigned int i = 8; i < 16; i++)
+		gpa[i] += 0x100000;
+	mpl_lookup_burst(reader, &bed->as[0], gpa, 16, section);
+	assert_int_equal(reader->misses, misses + 1);
+	for (unsigned int i = 0; i < 16; i++) {
+		assert_int_equal(section[i]->start,
+				 i < 8 ? 0x100000 : 0x200000);
+		gpa[i] = 0x2ff000 + i;
+	}
+	mpl_lookup_burst(reader, &bed->as[0], gpa, 16, section);
+	assert_ptr_equal(mpl_lookup(reader, &bed->as[0], 0x2fffff), section[0]);
+	assert_int_equal(reader->misses, misses + 1);
+	/* A hole is no section to begin in, a single address no run. */
+	for (unsigned int i = 0; i < 16; i++)
+		gpa[i] = 0x900000 + i;
+	mpl_lookup_burst(reader, &bed->as[0], gpa, 16, section);
+	assert_int_equal(reader->last_size, 0);
+	gpa[0] = 0x100000;
+	mpl_lookup_burst(reader, &bed->as[0], gpa, 1, section);
+	assert_int_equal(reader->last_size, 0);
+}
+
 static void test_empty_map(void **state)
 {
 	struct bed *bed = *state;
@@ -164,6 +211,7 @@ int main(void)
 		BED_TEST(test_random_maps),
 		BED_TEST(test_one_section),
 		BED_TEST(test_after_a_publish),
+		BED_TEST(test_runs_go_on),
 		BED_TEST(test_empty_map),
 	};
 
