@@ -3,7 +3,8 @@
 #include <memplane/dispatch.h>
 
 _Static_assert(sizeof(struct mpl_root) == 16, "layout");
-_Static_assert(offsetof(struct mpl_snapshot, root) == 24, "layout");
+_Static_assert(offsetof(struct mpl_snapshot, first) == 24, "layout");
+_Static_assert(offsetof(struct mpl_snapshot, root) == 152, "layout");
 _Static_assert(offsetof(struct mpl_section, host) == 16, "layout");
 _Static_assert(offsetof(struct mpl_section, flags) == 56, "layout");
 _Static_assert(offsetof(struct mpl_reader, looked) == 64, "layout");

@@ -15,7 +15,8 @@ struct mpl_snapshot *mpl_snapshot_new(struct mpl_data_plane *dp,
 
 	if (views < kept)
 		views = kept;
-	snapshot = malloc(mpl_snapshot_bytes(views));
+	/* The first two spaces' roots in the line of the generation. */
+	snapshot = aligned_alloc(64, mpl_snapshot_bytes(views));
 	if (!snapshot)
 		return NULL;
 	snapshot->generation = generation;
@@ -25,6 +26,10 @@ struct mpl_snapshot *mpl_snapshot_new(struct mpl_data_plane *dp,
 	if (old)
 		memcpy(snapshot->root, old->root,
 		       kept * sizeof(snapshot->root[0]));
+	for (uint32_t i = 0; i < MPL_FIRST_SLOTS; i++)
+		snapshot->first[i] = (struct mpl_root){
+			.entry = MPL_ENTRY_EMPTY,
+		};
 	for (uint32_t i = kept; i < views; i++)
 		snapshot->root[i] = (struct mpl_root){
 			.stamp = mpl_stamp_new(dp),
@@ -54,11 +59,24 @@ uint64_t mpl_stamp_new(struct mpl_data_plane *dp)
 	return ++dp->stamp;
 }
 
+/* Nothing is written to one that has been published before. */
+static void fill_first(struct mpl_snapshot *snapshot)
+{
+	for (uint32_t i = 0; i < MPL_FIRST_SLOTS && i < snapshot->slots; i++) {
+		const struct mpl_root *root =
+			&snapshot->root[snapshot->view_of[i]];
+
+		if (snapshot->first[i].stamp != root->stamp)
+			snapshot->first[i] = *root;
+	}
+}
+
 struct mpl_snapshot *mpl_publish(struct mpl_data_plane *dp,
 				 struct mpl_snapshot *snapshot)
 {
 	const struct mpl_snapshot *old = dp->published;
 
+	fill_first(snapshot);
 	/*
 	 * First, so that a reader which has seen the new snapshot in one way
 	 * does not take its caches of the old one for current in another.

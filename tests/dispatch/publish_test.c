@@ -90,6 +90,40 @@ static void test_view_table(void **state)
 	free(table);
 }
 
+/* The first spaces' roots once more, the others' by the table. */
+static void test_first(void **state)
+{
+	struct bed *bed = *state;
+	const struct mpl_snapshot *now;
+	struct mpl_address_space beyond = { .slot = MPL_FIRST_SLOTS };
+	uint32_t table[MPL_FIRST_SLOTS + 1] = { 0, 2, 0, 1 };
+	struct mpl_snapshot *copy;
+
+	bed_io(bed, 0, 0, 0xfff, bed->plain);
+	bed_io(bed, 1, 0x1000, 0x1fff, bed->plain);
+	now = bed->dp.published;
+	for (uint32_t i = 0; i < BED_SPACES; i++) {
+		assert_ptr_equal(mpl_root_of(now, &bed->as[i]), &now->first[i]);
+		assert_memory_equal(&now->first[i], &now->root[now->view_of[i]],
+				    sizeof(now->first[i]));
+	}
+	for (uint32_t i = BED_SPACES; i < MPL_FIRST_SLOTS; i++)
+		assert_int_equal(now->first[i].entry, MPL_ENTRY_EMPTY);
+	/* Spaces that change their views. */
+	copy = mpl_snapshot_new(&bed->dp, now->generation + 1, 0);
+	assert_non_null(copy);
+	table[MPL_FIRST_SLOTS] = 2;
+	copy->view_of = table;
+	copy->slots = MPL_FIRST_SLOTS + 1;
+	mpl_publish(&bed->dp, copy);
+	for (uint32_t i = 0; i < MPL_FIRST_SLOTS; i++)
+		assert_memory_equal(&copy->first[i], &copy->root[table[i]],
+				    sizeof(copy->first[i]));
+	assert_ptr_equal(mpl_root_of(copy, &beyond), &copy->root[2]);
+	mpl_publish(&bed->dp, (struct mpl_snapshot *)now);
+	mpl_snapshot_drop(copy);
+}
+
 static void test_stamps(void **state)
 {
 	struct bed *bed = *state;
@@ -378,6 +412,7 @@ int main(void)
 		BED_TEST(test_copy),
 		BED_TEST(test_more_views),
 		BED_TEST(test_view_table),
+		BED_TEST(test_first),
 		BED_TEST(test_stamps),
 		BED_TEST(test_publish),
 		BED_TEST(test_each_moment),
