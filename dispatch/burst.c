@@ -408,6 +408,7 @@ void mpl_lookup_burst(struct mpl_reader *reader,
 	if (missed == count - first)
 		return;
 	reader->looked.credit = MPL_CACHE_PATIENCE;
+	reader->idle_until = 0;
 	__atomic_store_n(&reader->hits, reader->hits + count - first - missed,
 			 __ATOMIC_RELAXED);
 }

@@ -264,6 +264,7 @@ void mpl_reader_drop_caches(struct mpl_reader *reader)
 	/* Nor has any snapshot this generation. */
 	reader->looked.generation = UINT64_MAX;
 	reader->looked.credit = MPL_CACHE_PATIENCE;
+	reader->idle_until = 0;
 	reader->translated.generation = UINT64_MAX;
 	for (size_t i = 0; i < MPL_CACHE_SLOTS; i++)
 		reader->cache[i] = none;

@@ -62,6 +62,16 @@ static struct mpl_translated not_simple(struct mpl_reader *pub,
 	};
 }
 
+/* Slots that were given up are tried for so many walks, once in so many. */
+#define RETRY_WALKS 64
+#define RETRY_EVERY 1024
+
+static bool credit_left(const struct mpl_reader *reader)
+{
+	return reader->translated.credit ||
+	       !(reader->misses & (RETRY_EVERY - RETRY_WALKS));
+}
+
 /* Given up, slots should not hit by chance, but be foretold not to. */
 static void give_up(struct mpl_reader *reader)
 {
@@ -75,7 +85,7 @@ static void fill(struct mpl_reader *reader, uint64_t gpa,
 {
 	struct mpl_reader_view *view = &reader->translated;
 
-	if (!mpl_credit_left(reader, view))
+	if (!credit_left(reader))
 		return;
 	*mpl_extent_of(reader, gpa) = (struct mpl_extent){
 		.stamp = view->stamp,

@@ -157,7 +157,7 @@ struct mpl_reader_view {
 	const struct mpl_address_space *as;
 	uint64_t stamp; /* of the root, as its entry */
 	uint32_t entry;
-	uint32_t credit; /* of the slots: mpl_credit_left() */
+	uint32_t credit; /* of the caches: mpl_give_up() */
 	/* The section found last. */
 	const struct mpl_section *seen;
 };
@@ -172,7 +172,7 @@ struct mpl_reader_view {
  * was found twice running: a look at them for nothing is a branch that nobody
  * can foretell.  The slots are good as long as their view has not changed:
  * small sections by the address, runs by the 2 MiB around it.  A reader
- * whose slots do not hit stops using them: mpl_credit_left().
+ * whose caches do not hit stops using them: mpl_give_up().
  */
 struct mpl_reader {
 	const struct mpl_snapshot *const *published;
@@ -183,12 +183,12 @@ struct mpl_reader {
 	uint64_t hits;	 /* that a slot of `cache` answered; the others' are not
 			  * counted: that would cost as much as they do */
 	const struct mpl_leaf *leaves; /* an arena, too */
-	uint64_t reserved;
+	uint64_t idle_until; /* by `misses`: caches of look-ups are left alone */
 
 	struct mpl_reader_view looked; /* by mpl_lookup() */
 	uint64_t last_start; /* of looked.seen */
 	uint64_t last_size;  /* 0: not to be used */
-	uint64_t reserved2;
+	uint64_t given_up;   /* how often the caches were */
 
 	struct mpl_reader_view translated; /* by mpl_translate() */
 	uint64_t reserved3[3];
@@ -343,27 +343,18 @@ mpl_lookup_uncached(const struct mpl_reader *reader,
 
 /* Sections below this many bytes are worth a slot of `cache`. */
 #define MPL_CACHE_SPAN (UINT64_C(1) << 16)
-/* Walks without a hit between after which slots are given up ... */
-#define MPL_CACHE_PATIENCE 64
-#define MPL_EXTENT_PATIENCE 8
-/* ... and tried again for so many walks, once in so many: powers of two. */
-#define MPL_RETRY_WALKS 64
-#define MPL_RETRY_EVERY 1024
-/* Two of so many walks meanwhile are looked at, a power of two, and the caches
- * are used for so many when these find the same. */
-#define MPL_SAMPLE_WALKS 16
-#define MPL_SAMPLE_CREDIT 8
-
 /*
- * Are slots worth filling, and a look?  Addresses that never come back would
- * only pay for it, a quarter of a look-up and more.
+ * Addresses that never come back would only pay for the caches, a third of a
+ * look-up.  So many walks in vain, and they are left alone for a while; after
+ * that for a sample of two walks, and once in so many turns for a longer try.
+ * Together 64 walks: the branch should be worth foretelling.
  */
-static inline bool mpl_credit_left(const struct mpl_reader *reader,
-				   const struct mpl_reader_view *view)
-{
-	return view->credit ||
-	       !(reader->misses & (MPL_RETRY_EVERY - MPL_RETRY_WALKS));
-}
+#define MPL_CACHE_PATIENCE 64
+#define MPL_IDLE_WALKS	   62
+#define MPL_SAMPLE_WALKS   2
+#define MPL_IDLE_TURNS	   16 /* a power of two */
+/* Walks without a hit after which translations give up their runs. */
+#define MPL_EXTENT_PATIENCE 8
 
 static inline void mpl_count_walk(struct mpl_reader *reader)
 {
@@ -441,25 +432,13 @@ static inline void mpl_view_renew(const struct mpl_reader *reader,
 	view->entry = root->entry;
 }
 
-/*
- * After a walk without credit.  Samples of two walks tell when caches may help
- * again: the same section twice running, or time to try the slots.
- */
-static inline void mpl_credit_sample(struct mpl_reader *reader,
-				     struct mpl_reader_view *view,
-				     const struct mpl_section *section)
+/* A walk in vain took the last credit: none for a while, then a little. */
+static inline void mpl_give_up(struct mpl_reader *reader)
 {
-	uint64_t walks = reader->misses;
-
-	/* An odd one, and the next. */
-	if (__builtin_expect((walks + 1) & (MPL_SAMPLE_WALKS - 2), 1))
-		return;
-	if (!(walks & 1) && section == view->seen)
-		view->credit = MPL_SAMPLE_CREDIT;
-	if (!(walks & (MPL_RETRY_EVERY - 1)))
-		view->credit = MPL_CACHE_PATIENCE;
-	reader->last_size = 0;
-	view->seen = section;
+	reader->idle_until = reader->misses + MPL_IDLE_WALKS;
+	reader->looked.credit = ++reader->given_up & (MPL_IDLE_TURNS - 1) ?
+					MPL_SAMPLE_WALKS :
+					MPL_CACHE_PATIENCE;
 }
 
 /* The look-up when the last section does not have the address. */
@@ -467,32 +446,29 @@ static inline const struct mpl_section *mpl_lookup_slot(struct mpl_reader *reade
 							uint64_t gpa)
 {
 	struct mpl_reader_view *view = &reader->looked;
+	struct mpl_cache_slot *slot;
 	const struct mpl_section *section;
-	uint32_t credit = view->credit;
 
-	if (credit) {
-		const struct mpl_cache_slot *slot = mpl_slot_of(reader, gpa);
-
-		if (slot->gpa == gpa && slot->stamp == view->stamp)
-			return mpl_slot_hit(reader, slot);
+	if (reader->misses < reader->idle_until) {
+		mpl_count_walk(reader);
+		return mpl_section_checked(
+			reader, mpl_walk(reader, view->entry, gpa), gpa);
 	}
+	slot = mpl_slot_of(reader, gpa);
+	if (slot->gpa == gpa && slot->stamp == view->stamp)
+		return mpl_slot_hit(reader, slot);
 	mpl_count_walk(reader);
-	section = mpl_section_checked(
-		reader, mpl_walk(reader, view->entry, gpa), gpa);
-	if (!credit) {
-		mpl_credit_sample(reader, view, section);
-		return section;
-	}
+	section = mpl_walk(reader, view->entry, gpa);
 	/* Not kept: the unassigned section would cover everything. */
-	if (section == reader->sections)
-		return section;
+	if (section == reader->sections || !mpl_section_covers(section, gpa))
+		return reader->sections;
+	mpl_slot_put(reader, gpa, section);
 	/* A walk in vain takes a credit, one that makes a last section of what
 	 * it found gives one back. */
 	if (mpl_found_again(reader, section))
-		view->credit = credit + (credit < MPL_CACHE_PATIENCE);
-	else
-		view->credit = credit - 1;
-	mpl_slot_put(reader, gpa, section);
+		view->credit += view->credit < MPL_CACHE_PATIENCE;
+	else if (!--view->credit)
+		mpl_give_up(reader);
 	return section;
 }
 

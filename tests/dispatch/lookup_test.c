@@ -113,13 +113,14 @@ static void test_slots_are_given_up(void **state)
 		assert_found(bed, 0, 0x1000 + (i & 1) * 0x1000 + i * 8);
 	assert_int_equal(reader->hits, hits);
 	assert_int_equal(reader->misses, misses + 300);
-	assert_int_equal(reader->looked.credit, 0);
+	assert_true(reader->idle_until > misses);
 	/* Filled in spite of that, two would hit from the second round on. */
-	for (; rounds < MPL_RETRY_EVERY && reader->hits == hits; rounds++) {
+	for (; rounds < 300 && reader->hits == hits; rounds++) {
 		assert_found(bed, 0, 0x1000);
 		assert_found(bed, 0, 0x2000);
 	}
-	assert_true(rounds > 2 && rounds < MPL_RETRY_EVERY);
+	assert_in_range(rounds, 3,
+			MPL_IDLE_WALKS + MPL_SAMPLE_WALKS + 2);
 	misses = reader->misses;
 	for (int i = 0; i < 100; i++) {
 		assert_found(bed, 0, 0x1000);
@@ -133,20 +134,19 @@ static void test_last_is_found_again(void **state)
 {
 	struct bed *bed = *state;
 	struct mpl_reader *reader = bed->reader;
-	uint64_t misses;
+	uint64_t misses = reader->misses;
 
 	bed_io(bed, 0, 0x1000, 0x1fff, bed->plain);
 	bed_io(bed, 0, 0x2000, 0x2fff, bed->plain);
 	for (uint64_t i = 0; i < 300; i++)
 		assert_found(bed, 0, 0x1000 + (i & 1) * 0x1000 + i * 8);
-	assert_int_equal(reader->looked.credit, 0);
+	assert_true(reader->idle_until > misses);
 	assert_int_equal(reader->last_size, 0);
 	misses = reader->misses;
-	/* Two in a sample, and the walk that makes it the last one. */
 	for (uint64_t i = 0; i < 500; i++)
 		assert_found(bed, 0, 0x1000 + i * 8);
 	assert_in_range(reader->misses - misses, 2,
-			MPL_SAMPLE_WALKS + 3);
+			MPL_IDLE_WALKS + MPL_SAMPLE_WALKS);
 	/* Holes are nothing to be kept, however often. */
 	misses = reader->misses;
 	for (uint64_t i = 0; i < 100; i++)
@@ -172,11 +172,11 @@ static void test_runs_keep_the_last(void **state)
 			assert_found(bed, 0, (run & 1) * 0x100000 + i * 8);
 	/* One walk to find it, one to find it twice running. */
 	assert_int_equal(reader->misses, misses + 2000);
-	assert_int_not_equal(reader->looked.credit, 0);
+	assert_int_equal(reader->idle_until, 0);
 	/* Runs of one are what they are. */
 	for (uint64_t i = 0; i < 2 * MPL_CACHE_PATIENCE; i++)
 		assert_found(bed, 0, (i & 1) * 0x100000);
-	assert_int_equal(reader->looked.credit, 0);
+	assert_true(reader->idle_until > misses);
 }
 
 /* The same addresses show different things in different spaces. */
