@@ -7,20 +7,22 @@
 
 bool mpl_leaf_pack(const uint32_t *node, struct mpl_leaf *leaf)
 {
+	uint32_t before = MPL_ENTRY_EMPTY;
 	unsigned int count = 0;
 
 	memset(leaf, 0, sizeof(*leaf));
 	for (unsigned int i = 0; i < MPL_NODE_ENTRIES; i++) {
-		if (!mpl_entry_is_section(node[i]))
-			return false;
-		if (node[i] == MPL_ENTRY_EMPTY ||
-		    (count && node[i] == leaf->entry[count - 1]))
+		if (node[i] == before)
 			continue;
-		if (count == MPL_LEAF_ENTRIES)
+		before = node[i];
+		/* A section lies in slots side by side: never met twice. */
+		if (before == MPL_ENTRY_EMPTY)
+			continue;
+		if (!mpl_entry_is_section(before) || count == MPL_LEAF_ENTRIES)
 			return false;
 		/* Empty slots before the first section are its, too. */
 		leaf->starts |= UINT64_C(1) << (count ? i : 0);
-		leaf->entry[count++] = node[i];
+		leaf->entry[count++] = before;
 	}
 	return count > 1;
 }

@@ -15,8 +15,7 @@ struct mpl_snapshot *mpl_snapshot_new(struct mpl_data_plane *dp,
 
 	if (views < kept)
 		views = kept;
-	/* The first two spaces' roots in the line of the generation. */
-	snapshot = aligned_alloc(64, mpl_snapshot_bytes(views));
+	snapshot = malloc(mpl_snapshot_bytes(views));
 	if (!snapshot)
 		return NULL;
 	snapshot->generation = generation;

@@ -16,10 +16,7 @@ void mpl_snapshot_drop(struct mpl_snapshot *snapshot);
 
 static inline size_t mpl_snapshot_bytes(uint32_t views)
 {
-	size_t bytes = sizeof(struct mpl_snapshot) +
-		       views * sizeof(struct mpl_root);
-
-	return (bytes + 63) & ~(size_t)63; /* for aligned_alloc() */
+	return sizeof(struct mpl_snapshot) + views * sizeof(struct mpl_root);
 }
 
 /*
