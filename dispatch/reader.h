@@ -3,6 +3,7 @@
 #ifndef MEMPLANE_DISPATCH_READER_H
 #define MEMPLANE_DISPATCH_READER_H
 
+#include <memplane/dispatch.h>
 #include <memplane/reader.h>
 
 #include "dispatch/data_plane.h"
@@ -54,19 +55,6 @@ static inline struct mpl_reader_state *
 mpl_reader_state(const struct mpl_reader *reader)
 {
 	return (struct mpl_reader_state *)reader;
-}
-
-/*
- * Count: written by the reader's thread only, read by any.  Of a relaxed store
- * of a sum compilers make three instructions.
- */
-static inline void mpl_tally(uint64_t *counter)
-{
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-	__asm__("addq $1, %0" : "+m"(*counter) : : "cc");
-#else
-	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
-#endif
 }
 
 /*
