@@ -101,6 +101,7 @@ struct burst {
 	uint32_t intent;
 	size_t len;
 	uint64_t pauses; /* of the reader, when it began */
+	unsigned int hits; /* of the slots */
 	/* Where all of the last addresses were, as far as one can tell. */
 	const struct mpl_section *section;
 	struct mpl_run run;
@@ -177,25 +178,60 @@ static inline bool is_simple(const struct burst *burst,
 	       at <= section->span && burst->len - 1 <= section->span - at;
 }
 
+/* A slot has all bytes, as memory for this intent: which run, or NULL. */
+static inline const struct mpl_run *in_extent(const struct burst *burst,
+					      uint64_t gpa)
+{
+	const struct mpl_extent *extent = mpl_extent_of(burst->reader, gpa);
+	uint64_t at = gpa - extent->run.start;
+
+	return extent->stamp == burst->reader->translated.stamp &&
+			       (extent->flags & burst->intent) ==
+				       burst->intent &&
+			       at < extent->run.size &&
+			       burst->len - 1 < extent->run.size - at ?
+		       &extent->run :
+		       NULL;
+}
+
+/* What a walk found: kept where the next may look. */
+static void keep_extent(struct burst *burst, const struct mpl_section *section,
+			uint64_t gpa)
+{
+	mpl_extent_put(burst->reader, gpa, section,
+		       mpl_run_of(section, burst->intent));
+}
+
 /*
- * One by one, with a walk for each.  How many are done: fewer than `count` if
+ * One by one, with a walk for each that no slot has.  How many are done: fewer than `count` if
  * it had to wait after the last of them.
  */
-static unsigned int translate_each(struct burst *burst, const uint64_t *gpa,
-				   unsigned int count, unsigned int tried,
-				   void **host)
+static inline __attribute__((always_inline)) unsigned int
+translate_each(struct burst *burst, const uint64_t *gpa, unsigned int count,
+	       unsigned int tried, void **host, bool extents)
 {
 	const struct mpl_reader_state *state = mpl_reader_state(burst->reader);
 	const struct mpl_section *section = NULL, *first = NULL;
 	uint32_t entry = burst->reader->translated.entry;
 
 	for (unsigned int i = 0; i < count; i++) {
+		const struct mpl_run *run =
+			extents ? in_extent(burst, gpa[i]) : NULL;
+
+		if (run) {
+			host[i] = (void *)(run->base + gpa[i]);
+			burst->found++;
+			burst->hits++;
+			continue;
+		}
 		section = mpl_walk(burst->reader, entry, gpa[i]);
 		if (!i)
 			first = section;
 		if (is_simple(burst, section, gpa[i])) {
 			host[i] = mpl_section_host(section, gpa[i]);
 			burst->found++;
+			if (extents)
+				keep_extent(burst, section, gpa[i]);
 			continue;
 		}
 		host[i] = not_simple(burst, section, gpa[i],
@@ -207,10 +243,25 @@ static unsigned int translate_each(struct burst *burst, const uint64_t *gpa,
 	/* Worth a try the next time? */
 	burst->section = section;
 	burst->run.size = 0;
-	if (section == first)
+	if (section && section == first)
 		burst->run = shorten(mpl_run_of(section, burst->intent),
 				     burst->len);
 	return count;
+}
+
+static unsigned int translate_by_extents(struct burst *burst,
+					 const uint64_t *gpa,
+					 unsigned int count,
+					 unsigned int tried, void **host)
+{
+	return translate_each(burst, gpa, count, tried, host, true);
+}
+
+static unsigned int translate_by_walks(struct burst *burst, const uint64_t *gpa,
+				       unsigned int count, unsigned int tried,
+				       void **host)
+{
+	return translate_each(burst, gpa, count, tried, host, false);
 }
 
 /* One attempt.  *tried: so many addresses have been asked for before. */
@@ -227,7 +278,11 @@ static unsigned int translate(struct mpl_reader *reader,
 		.len = len,
 		.pauses = mpl_reader_state(reader)->pauses,
 	};
-	unsigned int part, did;
+	unsigned int (*each)(struct burst *, const uint64_t *, unsigned int,
+			     unsigned int, void **) =
+		mpl_extents_pay(reader) ? translate_by_extents :
+					  translate_by_walks;
+	unsigned int part, did, singly = 0;
 
 	mpl_translate_begin(reader, as);
 	burst.run = shorten(*kept, len);
@@ -239,15 +294,19 @@ static unsigned int translate(struct mpl_reader *reader,
 			burst.found += part;
 			continue;
 		}
-		did = translate_each(&burst, gpa + done, part,
-				     *tried > done ? *tried - done : 0,
-				     host + done);
+		did = each(&burst, gpa + done, part,
+			   *tried > done ? *tried - done : 0, host + done);
+		singly += did;
 		if (mpl_reader_state(reader)->pauses != burst.pauses) {
 			if (done + did > *tried)
 				*tried = done + did;
 			return 0;
 		}
 	}
+	__atomic_store_n(&reader->misses, reader->misses + singly - burst.hits,
+			 __ATOMIC_RELAXED);
+	if (burst.hits)
+		reader->translated.credit = MPL_EXTENT_PATIENCE;
 	if (burst.section && burst.run.size) {
 		reader->translated.seen = burst.section;
 		*kept = mpl_run_of(burst.section, (uint32_t)intent);

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+#include <memplane/access.h>
+
 #include "dispatch/count.h"
 #include "dispatch/lock.h"
 #include "dispatch/memory.h"
@@ -111,6 +113,37 @@ static inline struct mpl_run mpl_run_of(const struct mpl_section *section,
 		.size = good ? section->span + 1 : 0,
 		.base = (uintptr_t)section->host - section->start,
 	};
+}
+
+/* Slots that were given up are tried for so many walks, once in so many. */
+#define MPL_RETRY_WALKS 64
+#define MPL_RETRY_EVERY 1024
+
+void mpl_extents_give_up(struct mpl_reader *reader);
+
+/* Are a reader's slots for runs worth a look? */
+static inline bool mpl_extents_pay(const struct mpl_reader *reader)
+{
+	return reader->translated.credit ||
+	       !(reader->misses & (MPL_RETRY_EVERY - MPL_RETRY_WALKS));
+}
+
+/* Keep the run of a section in a slot while that helps. */
+static inline void mpl_extent_put(struct mpl_reader *reader, uint64_t gpa,
+				  const struct mpl_section *section,
+				  struct mpl_run run)
+{
+	struct mpl_reader_view *view = &reader->translated;
+
+	if (!mpl_extents_pay(reader))
+		return;
+	*mpl_extent_of(reader, gpa) = (struct mpl_extent){
+		.stamp = view->stamp,
+		.run = run,
+		.flags = section->flags,
+	};
+	if (view->credit && !--view->credit)
+		mpl_extents_give_up(reader);
 }
 
 /* Begin a translation: what the reader kept of another view is no good. */

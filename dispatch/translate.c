@@ -62,38 +62,11 @@ static struct mpl_translated not_simple(struct mpl_reader *pub,
 	};
 }
 
-/* Slots that were given up are tried for so many walks, once in so many. */
-#define RETRY_WALKS 64
-#define RETRY_EVERY 1024
-
-static bool credit_left(const struct mpl_reader *reader)
-{
-	return reader->translated.credit ||
-	       !(reader->misses & (RETRY_EVERY - RETRY_WALKS));
-}
-
 /* Given up, slots should not hit by chance, but be foretold not to. */
-static void give_up(struct mpl_reader *reader)
+void mpl_extents_give_up(struct mpl_reader *reader)
 {
 	for (size_t i = 0; i < MPL_EXTENTS; i++)
 		reader->extent[i].stamp = UINT64_MAX;
-}
-
-/* Keep the run of a section in a slot while that helps. */
-static void fill(struct mpl_reader *reader, uint64_t gpa,
-		 const struct mpl_section *section, struct mpl_run run)
-{
-	struct mpl_reader_view *view = &reader->translated;
-
-	if (!credit_left(reader))
-		return;
-	*mpl_extent_of(reader, gpa) = (struct mpl_extent){
-		.stamp = view->stamp,
-		.run = run,
-		.flags = section->flags,
-	};
-	if (view->credit && !--view->credit)
-		give_up(reader);
 }
 
 struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
@@ -113,7 +86,7 @@ struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
 		mpl_count_walk(reader);
 		return not_simple(reader, section, as, gpa, len, intent);
 	}
-	fill(reader, gpa, section, run);
+	mpl_extent_put(reader, gpa, section, run);
 	mpl_count_walk(reader);
 	rest = run.size - (gpa - run.start);
 	again = reader->translated.seen == section;

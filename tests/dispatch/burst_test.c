@@ -148,6 +148,53 @@ static void test_after_a_publish(void **state)
 	check_burst(bed, gpa, 16, 64, MPL_FOR_READ);
 }
 
+/* Memory in several ranges is found in the slots for runs. */
+static void test_several_ranges(void **state)
+{
+	struct bed *bed = *state;
+	struct mpl_reader *reader = bed->reader;
+	uint64_t gpa[16], misses = 0;
+	void *got[16];
+
+	for (uint64_t i = 0; i < 8; i++)
+		bed_memory(bed, 0, i << 22, (i << 22) + 0xfffff,
+			   host + i * 0x1000, BED_RAM);
+	bed_commit(bed);
+	for (uint64_t round = 0; round < 200; round++) {
+		for (uint64_t i = 0; i < 16; i++)
+			gpa[i] = ((i * 5 + round) % 8 << 22) + round;
+		assert_int_equal(mpl_translate_burst(reader, &bed->as[0], gpa,
+						     16, 8, MPL_FOR_WRITE, got),
+				 16);
+		for (uint64_t i = 0; i < 16; i++)
+			assert_ptr_equal(got[i],
+					 host + (i * 5 + round) % 8 * 0x1000 +
+						 round);
+		if (!round)
+			misses = reader->misses;
+	}
+	assert_int_equal(reader->misses, misses);
+	/* Not for another intent, length or map. */
+	bed_take(bed, 0, 0);
+	bed_memory(bed, 0, 0, 0xfffff, host + 0x9000, BED_ROM);
+	bed_commit(bed);
+	gpa[0] = 8;
+	gpa[1] = (1 << 22) + 0xfffff - 7;
+	gpa[2] = (1 << 22) + 0xfffff - 6;
+	for (int again = 0; again < 3; again++) {
+		assert_int_equal(mpl_translate_burst(reader, &bed->as[0], gpa,
+						     3, 8, MPL_FOR_WRITE, got),
+				 1);
+		assert_null(got[0]);
+		assert_ptr_equal(got[1], host + 0x1000 + 0xfffff - 7);
+		assert_null(got[2]);
+		assert_int_equal(mpl_translate_burst(reader, &bed->as[0], gpa,
+						     3, 8, MPL_FOR_READ, got),
+				 2);
+		assert_ptr_equal(got[0], host + 0x9000 + 8);
+	}
+}
+
 /* A burst begins in the section that the one before, or a look-up, was in. */
 static void test_runs_go_on(void **state)
 {
@@ -211,6 +258,7 @@ int main(void)
 		BED_TEST(test_random_maps),
 		BED_TEST(test_one_section),
 		BED_TEST(test_after_a_publish),
+		BED_TEST(test_several_ranges),
 		BED_TEST(test_runs_go_on),
 		BED_TEST(test_empty_map),
 	};
