@@ -2,11 +2,14 @@
 /* What sections let readers do, by kind of region and by path. */
 #include <memplane.h>
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
+
+#include "lib/plane.h"
 
 static const struct mpl_attrs plain;
 
@@ -155,12 +158,68 @@ static void test_callbacks(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Pairs of devices, each pair in a leaf of its own. */
+static int add_pair(struct world *world, uint64_t at)
+{
+	struct mpl_txn *tx = mpl_begin(world->plane);
+
+	for (uint64_t i = 0; i < 2; i++) {
+		struct mpl_region *device;
+
+		assert_int_equal(mpl_region_new_io(world->plane, NULL, 0x1000,
+						   &ops, world, &device),
+				 0);
+		mpl_region_add(tx, world->root, at + i * 0x3000, device, 0);
+		mpl_region_unref(device);
+	}
+	return mpl_commit(tx);
+}
+
+/* Leaves are packed when nodes are many, then all of them, and stay so. */
+static void test_packing(void **state)
+{
+	struct world *world = *state;
+	struct mpl_data_plane *dp = &world->plane->data;
+	uint32_t max = dp->nodes.max;
+	uint64_t pairs = 0;
+	int err = 0;
+
+	mpl_reader_offline(world->reader);
+	while (dp->nodes.live <= MPL_PLAIN_NODES) {
+		assert_int_equal(add_pair(world, pairs++ << 18), 0);
+		mpl_reclaim(world->plane);
+		assert_int_equal(dp->leaves.live, 0);
+	}
+	/* What begins to pack builds the view anew, for which there is no
+	 * room: nothing has changed. */
+	dp->nodes.max = dp->nodes.count;
+	dp->leaves.max = dp->leaves.count;
+	err = add_pair(world, pairs << 18);
+	assert_int_equal(err, -ENOSPC);
+	mpl_reclaim(world->plane);
+	assert_int_equal(dp->leaves.live, 0);
+	assert_int_equal(dp->nodes.live, pairs + 1 + (pairs + 63) / 64);
+	dp->nodes.max = max;
+	dp->leaves.max = max;
+	assert_int_equal(add_pair(world, pairs++ << 18), 0);
+	mpl_reclaim(world->plane);
+	assert_int_equal(dp->leaves.live, pairs);
+	assert_int_equal(dp->nodes.live, 1 + (pairs + 63) / 64);
+	for (int i = 0; i < 50; i++) {
+		assert_int_equal(add_pair(world, pairs++ << 18), 0);
+		mpl_reclaim(world->plane);
+		assert_int_equal(dp->leaves.live, pairs);
+	}
+	mpl_reader_online(world->reader);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_ram),
 		TEST(test_rom),
 		TEST(test_callbacks),
+		TEST(test_packing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
