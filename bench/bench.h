@@ -37,6 +37,7 @@ static inline unsigned int bench_longer(int64_t count)
 /* Each: 0 or -errno. */
 int register_limit(void);
 int register_lookup(void);
+int register_turns(void);
 int register_peers(void);
 int register_recorded(void);
 int register_ring(void);

@@ -58,13 +58,14 @@ static const struct group {
 	double min_time; /* seconds of each */
 } groups[] = {
 	{ register_limit, 21, 0.02 },	 { register_lookup, 21, 0.02 },
-	{ register_peers, 15, 0.02 },	 { register_recorded, 15, 0.02 },
+	{ register_turns, 21, 0.02 },	 { register_recorded, 15, 0.02 },
+	{ register_peers, 15, 0.02 },	 { register_kvm_exit, 15, 0.04 },
 	{ register_ring, 21, 0.02 },	 { register_access, 21, 0.02 },
 	{ register_readers, 21, 0.04 },	 { register_commit, 9, 0.04 },
 	{ register_build, 9, 0.02 },	 { register_churn, 9, 0.3 },
 	{ register_doorbell, 9, 0.01 },	 { register_dma, 15, 0.04 },
 	{ register_dirty, 9, 0.04 },	 { register_ram, 9, 0 },
-	{ register_kvm, 9, 0.04 },	 { register_kvm_exit, 15, 0.04 },
+	{ register_kvm, 9, 0.04 },
 };
 
 static int register_all(bool full)

@@ -132,10 +132,16 @@ static int own_leaf(struct mpl_compile *compile, uint32_t *entry)
 	struct mpl_data_plane *dp = compile->dp;
 	unsigned int shift = mpl_entry_shift(*entry);
 	const struct mpl_leaf *leaf = mpl_leaf_at(dp, entry_index(*entry));
-	uint64_t base = mpl_leaf_base(dp, leaf, shift);
+	uint64_t base;
 	uint32_t index;
-	int err = mpl_retire_leaf(compile->stale, entry_index(*entry));
+	int err;
 
+	/* Their bounds are asked for one after the other: wait once. */
+	for (unsigned int i = 0; i < MPL_LEAF_ENTRIES; i++)
+		__builtin_prefetch(mpl_section_at(dp,
+						  entry_index(leaf->entry[i])));
+	base = mpl_leaf_base(dp, leaf, shift);
+	err = mpl_retire_leaf(compile->stale, entry_index(*entry));
 	if (!err)
 		err = mpl_compile_new_node(compile, base, &index);
 	if (err)
