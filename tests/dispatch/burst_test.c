@@ -14,7 +14,7 @@
 #define BURST_MAX 70
 #define UNIT      0x400
 
-static uint8_t host[1 << 20];
+static uint8_t host[2 << 20];
 
 /* RAM, ROM, io and holes of one to eight units, from `base` on. */
 static void fill(struct bed *bed, uint64_t base, uint64_t units, uint64_t *seed)

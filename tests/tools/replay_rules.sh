@@ -62,7 +62,7 @@ expect "JSON" 0 '^{"publications": 6, "views": 4, "ranges": [0-9]*, .*"commit_ns
 	--verify --json $traces/dead_and_swapped.mt
 expect "help" 0 '^usage: mpl-replay' --help
 expect "no trace" 2 'name one trace'
-expect "a number that is none" 2 'wants a number' --limit x $traces/iommu.mt
+expect "a number that is none" 2 'takes a number' --limit x $traces/iommu.mt
 
 # --- each comparison finds a difference
 
