@@ -174,6 +174,8 @@ static void test_several_ranges(void **state)
 			misses = reader->misses;
 	}
 	assert_int_equal(reader->misses, misses);
+	/* What hits is not given up. */
+	assert_int_equal(reader->translated.credit, MPL_EXTENT_PATIENCE);
 	/* Not for another intent, length or map. */
 	bed_take(bed, 0, 0);
 	bed_memory(bed, 0, 0, 0xfffff, host + 0x9000, BED_ROM);
