@@ -343,8 +343,8 @@ int mpl_compile_remove(struct mpl_compile *compile, uint32_t *root,
 			mpl_section_at(compile->dp, section));
 }
 
-static void seal(struct mpl_compile *compile, uint32_t *entry, uint64_t low,
-		 uint64_t high)
+void mpl_compile_seal(struct mpl_compile *compile, uint32_t *entry,
+		      uint64_t low, uint64_t high)
 {
 	unsigned int shift = mpl_entry_shift(*entry);
 	uint64_t base, last;
@@ -362,15 +362,10 @@ static void seal(struct mpl_compile *compile, uint32_t *entry, uint64_t low,
 		return;
 	end = mpl_node_slot(high, shift);
 	for (unsigned int i = mpl_node_slot(low, shift); i <= end; i++)
-		seal(compile, &node_at(compile, entry_index(*entry))[i], low,
-		     high);
+		mpl_compile_seal(compile,
+				 &node_at(compile, entry_index(*entry))[i],
+				 low, high);
 	mpl_leaf_settle(compile, entry);
-}
-
-void mpl_compile_seal(struct mpl_compile *compile, uint32_t *root,
-		      uint64_t low, uint64_t high)
-{
-	seal(compile, root, low, high);
 }
 
 int mpl_compile_discard(struct mpl_compile *compile, uint32_t root)

@@ -77,10 +77,11 @@ int mpl_compile_remove(struct mpl_compile *compile, uint32_t *root,
 		       uint32_t section);
 
 /*
- * After the last insert and remove of this compile in this map: pack leaves
- * that these left plain around [low, high], each range that one of them got.
+ * After the last insert and remove of this compile in this map, for the range
+ * of each of them: pack the leaves around [low, high] that they left plain.
+ * *entry is the map's root, or what lies below.
  */
-void mpl_compile_seal(struct mpl_compile *compile, uint32_t *root,
+void mpl_compile_seal(struct mpl_compile *compile, uint32_t *entry,
 		      uint64_t low, uint64_t high);
 
 /* A section for mpl_compile_build(), with its own first and last address. */

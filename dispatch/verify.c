@@ -85,8 +85,7 @@ static int check_entry(const struct check *check, uint32_t entry,
 
 /*
  * The lowest address of a node's block, and its entries: where they lie, or
- * in `room`, for a packed leaf.  These are followed by nobody before they have
- * been checked against the sections that belong there.
+ * unpacked into `room`.  A leaf must be just what packing these gives.
  */
 static int open_node(const struct mpl_data_plane *dp, uint32_t entry,
 		     uint64_t low, uint64_t *base, uint32_t *room,
