@@ -178,6 +178,51 @@ static void open_kvm(struct vm *vm)
 		fail("KVM makes no virtual machine: %s", strerror(errno));
 }
 
+/*
+ * Each input of the I/O APIC has one source, and the timer's is the third, as
+ * acpi.c tells the guest.  By default the third has two, and KVM does not learn
+ * that the guest is done with a tick, so that there is no next one.
+ */
+static void route_interrupts(struct vm *vm)
+{
+	const uint32_t pic_inputs = 16;
+	struct kvm_irq_routing *routing =
+		calloc(1, sizeof(*routing) +
+				  (pic_inputs + KVM_IOAPIC_NUM_PINS) *
+					  sizeof(routing->entries[0]));
+	struct kvm_irq_routing_entry *entry;
+
+	if (!routing)
+		check(-ENOMEM, "interrupts");
+	entry = routing->entries;
+	for (uint32_t gsi = 0; gsi < pic_inputs; gsi++) {
+		if (gsi == 2) /* how one PIC reaches the other */
+			continue;
+		*entry++ = (struct kvm_irq_routing_entry){
+			.gsi = gsi,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = { .irqchip = gsi < 8 ?
+							  KVM_IRQCHIP_PIC_MASTER :
+							  KVM_IRQCHIP_PIC_SLAVE,
+				       .pin = gsi % 8 },
+		};
+	}
+	for (uint32_t gsi = 0; gsi < KVM_IOAPIC_NUM_PINS; gsi++) {
+		if (gsi == 2)
+			continue;
+		*entry++ = (struct kvm_irq_routing_entry){
+			.gsi = gsi,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC,
+				       .pin = gsi ? gsi : 2 },
+		};
+	}
+	routing->nr = (uint32_t)(entry - routing->entries);
+	if (ioctl(vm->vm_fd, KVM_SET_GSI_ROUTING, routing))
+		fail("KVM does not route interrupts: %s", strerror(errno));
+	free(routing);
+}
+
 /* Interrupt controllers and timer, which the kernel emulates. */
 static void new_chips(struct vm *vm)
 {
@@ -191,6 +236,7 @@ static void new_chips(struct vm *vm)
 	    ioctl(vm->vm_fd, KVM_CREATE_PIT2, &pit))
 		fail("KVM has no interrupt controller or timer: %s",
 		     strerror(errno));
+	route_interrupts(vm);
 }
 
 int vm_irqfd(struct vm *vm, unsigned int irq)
