@@ -166,32 +166,47 @@ int mpl_ram_index_add(struct mpl_plane *plane, struct mpl_ram_block *block)
 	return err;
 }
 
-void mpl_ram_index_remove(struct mpl_plane *plane, struct mpl_ram_block *block)
+/* The page is poisoned, or gone.  False: somebody else has dropped the note. */
+static bool drop_note(struct mpl_ram *ram, unsigned int i, uintptr_t page)
 {
-	struct mpl_ram *ram = &plane->ram;
+	return __atomic_compare_exchange_n(&ram->faults[i], &page, 0, false,
+					   __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
 
-	pthread_mutex_lock(&ram->mutex);
-	mpl_interval_remove(&ram->by_host, &block->by_host);
-	mpl_interval_remove(&ram->by_address, &block->by_address);
-	give_address(ram, block);
-	ram->vacant.items[ram->vacant.count++] = block->slot;
-	/*
-	 * [B20] seq_cst; pairs with [B20] in mpl_ram_fault() and find_slot():
-	 * either a handler is counted here, or it sees the empty slot.  It
-	 * takes no lock and does not block, so this ends.
-	 */
-	__atomic_store_n(block->slot, NULL, __ATOMIC_SEQ_CST);
-	pthread_mutex_unlock(&ram->mutex);
-	while (__atomic_load_n(&ram->looking, __ATOMIC_SEQ_CST))
-		sched_yield();
+/* No handler looks at the block: it gets no more notes. */
+static void drop_notes(struct mpl_ram *ram, const struct mpl_ram_block *block)
+{
 	for (unsigned int i = 0; i < MPL_RAM_FAULTS; i++) {
 		uintptr_t host =
 			__atomic_load_n(&ram->faults[i], __ATOMIC_RELAXED);
 
 		if (host - block->by_host.start <=
 		    block->by_host.last - block->by_host.start)
-			__atomic_store_n(&ram->faults[i], 0, __ATOMIC_RELAXED);
+			drop_note(ram, i, host);
 	}
+}
+
+void mpl_ram_index_remove(struct mpl_plane *plane, struct mpl_ram_block *block)
+{
+	struct mpl_ram *ram = &plane->ram;
+
+	/*
+	 * [B20] seq_cst; pairs with [B20] in mpl_ram_fault() and find_slot():
+	 * either a handler is counted here, or it sees the empty slot.  It
+	 * takes no lock and does not block, so this ends.
+	 */
+	__atomic_store_n(block->slot, NULL, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&ram->looking, __ATOMIC_SEQ_CST))
+		sched_yield();
+	pthread_mutex_lock(&ram->mutex);
+	/* Before another block can have the host addresses: under the mutex a
+	 * note is always of the block that by_host has there. */
+	drop_notes(ram, block);
+	mpl_interval_remove(&ram->by_host, &block->by_host);
+	mpl_interval_remove(&ram->by_address, &block->by_address);
+	give_address(ram, block);
+	ram->vacant.items[ram->vacant.count++] = block->slot;
+	pthread_mutex_unlock(&ram->mutex);
 }
 
 static int found(struct mpl_ram_block *block, uint64_t offset_there,
@@ -205,19 +220,25 @@ static int found(struct mpl_ram_block *block, uint64_t offset_there,
 	return 0;
 }
 
+static int at_host(const struct mpl_ram *ram, uint64_t at,
+		   struct mpl_region **region, uint64_t *offset)
+{
+	struct mpl_interval *node = mpl_interval_first(&ram->by_host, at, at);
+
+	if (!node)
+		return -ENOENT;
+	return found(MPL_OF(node, struct mpl_ram_block, by_host),
+		     at - node->start, region, offset);
+}
+
 int mpl_ram_at_host(struct mpl_plane *plane, const void *host,
 		    struct mpl_region **region, uint64_t *offset)
 {
 	struct mpl_ram *ram = &plane->ram;
-	uint64_t at = (uintptr_t)host;
-	struct mpl_interval *node;
-	int err = -ENOENT;
+	int err;
 
 	pthread_mutex_lock(&ram->mutex);
-	node = mpl_interval_first(&ram->by_host, at, at);
-	if (node)
-		err = found(MPL_OF(node, struct mpl_ram_block, by_host),
-			    at - node->start, region, offset);
+	err = at_host(ram, (uintptr_t)host, region, offset);
 	pthread_mutex_unlock(&ram->mutex);
 	return err;
 }
@@ -286,6 +307,24 @@ int mpl_ram_fault(struct mpl_plane *plane, const void *host,
 	return block ? 0 : -ENOENT;
 }
 
+/* The noted page, and its region with a reference.  -ENOENT: no note, or its
+ * block is going and so will be the note. */
+static int noted_page(struct mpl_ram *ram, unsigned int i, uintptr_t *page,
+		      struct mpl_region **region, uint64_t *offset)
+{
+	int err = -ENOENT;
+
+	if (!__atomic_load_n(&ram->faults[i], __ATOMIC_RELAXED))
+		return err;
+	pthread_mutex_lock(&ram->mutex);
+	/* Once more: what was noted before may be of an earlier block. */
+	*page = __atomic_load_n(&ram->faults[i], __ATOMIC_RELAXED);
+	if (*page)
+		err = at_host(ram, *page, region, offset);
+	pthread_mutex_unlock(&ram->mutex);
+	return err;
+}
+
 int mpl_ram_fault_commit(struct mpl_plane *plane,
 			 void (*fn)(void *arg, struct mpl_region *region,
 				    uint64_t offset, uint64_t len),
@@ -295,26 +334,20 @@ int mpl_ram_fault_commit(struct mpl_plane *plane,
 	int err, first = 0;
 
 	for (unsigned int i = 0; i < MPL_RAM_FAULTS; i++) {
-		uintptr_t page =
-			__atomic_load_n(&ram->faults[i], __ATOMIC_RELAXED);
 		struct mpl_region *region;
 		uint64_t offset, len;
+		uintptr_t page;
 
-		/* If its block is going, so is the note. */
-		if (!page ||
-		    mpl_ram_at_host(plane, (void *)page, &region, &offset))
+		if (noted_page(ram, i, &page, &region, &offset))
 			continue;
 		len = region->page_size - (page & (region->page_size - 1));
 		if (len > region->max_size - offset)
 			len = region->max_size - offset;
 		err = mpl_ram_poison(region, offset, len);
-		if (!err) {
-			__atomic_store_n(&ram->faults[i], 0, __ATOMIC_RELAXED);
-			if (fn)
-				fn(arg, region, offset, len);
-		} else if (!first) {
-			first = err;
-		}
+		if (err)
+			first = first ? first : err;
+		else if (drop_note(ram, i, page) && fn)
+			fn(arg, region, offset, len);
 		mpl_region_unref(region);
 	}
 	return first;

@@ -325,7 +325,7 @@ int mpl_ram_fault(struct mpl_plane *plane, const void *host,
  * mpl_ram_poison() for every page that was noted.  `fn` (may be NULL) is called
  * for each, after its commit: there mpl_address_space_find() tells the guest
  * addresses.  If a commit fails its page stays noted.  Not from a signal
- * handler.
+ * handler.  When two threads call this at once, one of them tells of a page.
  */
 int mpl_ram_fault_commit(struct mpl_plane *plane,
 			 void (*fn)(void *arg, struct mpl_region *region,

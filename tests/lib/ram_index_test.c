@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,7 +17,39 @@
 
 #include <cmocka.h>
 
+#include "lib/plane.h"
 #include "tests/support/said.h"
+
+/* What the library locks, and when it waits, comes here (--wrap). */
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __real_sched_yield(void);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_sched_yield(void);
+
+/* What another thread does just then, once. */
+static struct {
+	const pthread_mutex_t *before_lock; /* NULL: nothing */
+	bool at_yield;
+	void (*act)(void);
+} elsewhere;
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	if (mutex == elsewhere.before_lock) {
+		elsewhere.before_lock = NULL;
+		elsewhere.act();
+	}
+	return __real_pthread_mutex_lock(mutex);
+}
+
+int __wrap_sched_yield(void)
+{
+	if (elsewhere.at_yield) {
+		elsewhere.at_yield = false;
+		elsewhere.act();
+	}
+	return __real_sched_yield();
+}
 
 enum { BLOCKS = 100 };
 
@@ -308,6 +341,127 @@ static void test_fault_noted_once(void **state)
 	mpl_region_unref(ram);
 }
 
+/* A block goes, and another has its host addresses. */
+static struct {
+	struct mpl_plane *plane;
+	struct mpl_ram_config config;
+	struct mpl_region *old, *new;
+	int err;
+} turn;
+
+static void begin_turn(struct mpl_plane *plane)
+{
+	static char memory[4096] __attribute__((aligned(4096)));
+	struct mpl_ram_fault fault;
+
+	turn.plane = plane;
+	turn.config.host = memory;
+	turn.new = NULL;
+	assert_int_equal(
+		mpl_region_new_ram(plane, "old", 4096, &turn.config, &turn.old),
+		0);
+	assert_int_equal(mpl_ram_fault(plane, memory, &fault), 0);
+	assert_true(fault.noted);
+}
+
+static void new_block(void)
+{
+	turn.err = mpl_region_new_ram(turn.plane, "new", 4096, &turn.config,
+				      &turn.new);
+}
+
+static void take_turns(void)
+{
+	mpl_region_unref(turn.old);
+	new_block();
+	assert_int_equal(turn.err, 0);
+}
+
+/* That the old block had a broken page says nothing of the new one's. */
+static void test_fault_of_an_earlier_block(void **state)
+{
+	struct mpl_plane *plane = *state;
+	struct told told = { .calls = 0 };
+
+	begin_turn(plane);
+	elsewhere.act = take_turns;
+	elsewhere.before_lock = &plane->ram.mutex;
+	assert_int_equal(mpl_ram_fault_commit(plane, tell, &told), 0);
+	assert_null(elsewhere.before_lock);
+	assert_int_equal(told.calls, 0);
+	assert_int_equal(mpl_ram_unpoison(turn.new, 0, 4096), -ENOENT);
+	mpl_region_unref(turn.new);
+}
+
+static void new_block_with_a_fault(void)
+{
+	struct mpl_ram_fault fault;
+
+	new_block();
+	if (!turn.err)
+		assert_int_equal(
+			mpl_ram_fault(turn.plane, turn.config.host, &fault), 0);
+	/* The handler that was looking is done. */
+	__atomic_sub_fetch(&turn.plane->ram.looking, 1, __ATOMIC_SEQ_CST);
+}
+
+/* As long as a block has notes, nobody else's page is taken for its own. */
+static void test_fault_while_a_block_goes(void **state)
+{
+	struct mpl_plane *plane = *state;
+	struct told told = { .calls = 0 };
+
+	begin_turn(plane);
+	elsewhere.act = new_block_with_a_fault;
+	elsewhere.at_yield = true;
+	__atomic_add_fetch(&plane->ram.looking, 1, __ATOMIC_SEQ_CST);
+	mpl_region_unref(turn.old);
+	assert_false(elsewhere.at_yield);
+	assert_int_equal(mpl_ram_fault_commit(plane, tell, &told), 0);
+	assert_int_equal(told.calls, turn.err ? 0 : 1);
+	assert_int_equal(turn.err, -EEXIST);
+	assert_true(said("another region has this host memory"));
+}
+
+static struct told by_another;
+
+static void commit_and_note(void)
+{
+	char *host = mpl_region_host(turn.new);
+	struct mpl_ram_fault fault;
+
+	assert_int_equal(mpl_ram_fault_commit(turn.plane, tell, &by_another),
+			 0);
+	/* In the place of the note that is gone now. */
+	assert_int_equal(mpl_ram_fault(turn.plane, host + 4096, &fault), 0);
+}
+
+/* Two threads at once: each page is told of once, and none is forgotten. */
+static void test_fault_commits_at_once(void **state)
+{
+	struct mpl_plane *plane = *state;
+	struct told told = { .calls = 0 };
+	struct mpl_ram_fault fault;
+
+	turn.plane = plane;
+	by_another.calls = 0;
+	assert_int_equal(
+		mpl_region_new_ram(plane, "ram", 2 * 4096, NULL, &turn.new), 0);
+	assert_int_equal(
+		mpl_ram_fault(plane, mpl_region_host(turn.new), &fault), 0);
+	elsewhere.act = commit_and_note;
+	elsewhere.before_lock = &plane->control; /* that of the first commit */
+	assert_int_equal(mpl_ram_fault_commit(plane, tell, &told), 0);
+	assert_null(elsewhere.before_lock);
+	assert_int_equal(by_another.calls, 1);
+	assert_int_equal(by_another.offset, 0);
+	assert_int_equal(mpl_ram_fault_commit(plane, tell, &told), 0);
+	assert_int_equal(told.calls, 1);
+	assert_int_equal(told.offset, 4096);
+	assert_int_equal(mpl_ram_unpoison(turn.new, 4096, 4096), 0);
+	mpl_region_unref(turn.new);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -318,6 +472,9 @@ int main(void)
 		TEST(test_fault),
 		TEST(test_fault_elsewhere),
 		TEST(test_fault_noted_once),
+		TEST(test_fault_of_an_earlier_block),
+		TEST(test_fault_while_a_block_goes),
+		TEST(test_fault_commits_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
