@@ -83,6 +83,7 @@ static void end(struct mpl_kvm_mirror *mirror)
 			"kvm: error %d while memory slots are deleted: the VM "
 			"must not run any more",
 			-err);
+	mpl_space_of(mirror->as)->attached--;
 	set_space(mirror, NULL);
 	mirror->listener = NULL;
 	mpl_control_unlock(kvm->plane, locked);
@@ -112,15 +113,37 @@ static void destroy_parts(struct mpl_kvm *kvm)
 	mpl_gate_destroy(&kvm->gate);
 }
 
+/* A mirror is attached once, however many ask for it at the same time. */
+static int claim(struct mpl_kvm *kvm, struct mpl_address_space *as,
+		 unsigned int which)
+{
+	struct mpl_kvm_mirror *mirror = &kvm->mirrors[which];
+	int err = 0;
+
+	/* Inside of a commit end() would drop what is planned for it. */
+	if (mpl_control_held(kvm->plane))
+		return -EDEADLK;
+	mpl_control_lock(kvm->plane);
+	if (mirror->as) {
+		err = -EEXIST;
+	} else {
+		mirror->kvm = kvm;
+		mirror->which = which;
+		mpl_space_of(as)->attached++;
+		set_space(mirror, as);
+	}
+	mpl_control_unlock(kvm->plane, true);
+	return err;
+}
+
 static int attach(struct mpl_kvm *kvm, struct mpl_address_space *as,
 		  unsigned int which)
 {
 	struct mpl_kvm_mirror *mirror = &kvm->mirrors[which];
-	int err;
+	int err = claim(kvm, as, which);
 
-	mirror->kvm = kvm;
-	mirror->which = which;
-	set_space(mirror, as);
+	if (err)
+		return err;
 	err = mpl_listener_register(as, &mpl_kvm_mirror_ops, mirror,
 				    &mirror->listener);
 	if (err)
@@ -170,8 +193,6 @@ int mpl_kvm_attach_space(struct mpl_kvm *kvm, struct mpl_address_space *as,
 	if (mpl_space_of(as)->plane != kvm->plane ||
 	    (which != MPL_KVM_SMM && which != MPL_KVM_PIO))
 		return -EINVAL;
-	if (kvm->mirrors[which].as)
-		return -EEXIST;
 	if (which == MPL_KVM_SMM && kvm->caps.spaces < 2)
 		return -ENOTSUP;
 	return attach(kvm, as, which);

@@ -49,7 +49,7 @@ struct mpl_kvm_caps {
 /* An address space, as the kernel shall see it: a listener's opaque. */
 struct mpl_kvm_mirror {
 	struct mpl_kvm *kvm;
-	struct mpl_address_space *as; /* NULL: not attached */
+	struct mpl_address_space *as; /* NULL: not attached, nor about to be */
 	struct mpl_listener *listener;
 	unsigned int which; /* MPL_KVM_MEMORY, _SMM or _PIO */
 	struct mpl_kvm_slots slots;

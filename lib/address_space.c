@@ -99,7 +99,7 @@ static int free_locked(struct mpl_plane *plane, void *arg)
 	struct mpl_space *space = arg;
 	int err;
 
-	if (mpl_map_bounced(&space->pub))
+	if (space->attached || mpl_map_bounced(&space->pub))
 		return -EBUSY;
 	/* Listeners first hear that all ranges go, as for any change. */
 	space->ending = true;

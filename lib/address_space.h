@@ -42,6 +42,7 @@ struct mpl_space {
 	struct mpl_chain chain;
 	struct mpl_link listeners; /* by mpl_listener.space_link */
 	bool ending; /* its effective root is none */
+	unsigned int attached; /* times, to VMs: these have its listeners */
 
 	/* Of the commit that is running. */
 	struct mpl_link dirty; /* in commit->spaces, or a list of its own */

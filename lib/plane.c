@@ -310,30 +310,32 @@ static void free_regions(struct mpl_plane *plane)
 	}
 }
 
-/* Is memory of a region, or a bounce buffer of a space, mapped? */
-static bool is_mapped(struct mpl_plane *plane)
+/* Has a VM a space?  Is a bounce buffer of one, or a region's memory, mapped? */
+static bool is_used(struct mpl_plane *plane)
 {
 	struct mpl_link *link;
-	bool mapped = false;
+	bool used = false;
 
-	for (uint32_t slot = 0; slot < plane->slots; slot++)
-		if (plane->spaces[slot])
-			mapped |= mpl_map_bounced(&plane->spaces[slot]->pub) >
-				  0;
+	for (uint32_t slot = 0; slot < plane->slots; slot++) {
+		struct mpl_space *space = plane->spaces[slot];
+
+		used |= space &&
+			(space->attached || mpl_map_bounced(&space->pub));
+	}
 	pthread_mutex_lock(&plane->regions_mutex);
 	MPL_LIST_EACH(link, &plane->regions)
-		mapped |= !mpl_mapped_none(
+		used |= !mpl_mapped_none(
 			&plane->data,
 			&MPL_OF(link, struct mpl_region, link)->device);
 	pthread_mutex_unlock(&plane->regions_mutex);
-	return mapped;
+	return used;
 }
 
 int mpl_plane_free(struct mpl_plane *plane)
 {
 	if (!plane)
 		return 0;
-	if (plane->data.readers_live > plane->spares || is_mapped(plane))
+	if (plane->data.readers_live > plane->spares || is_used(plane))
 		return -EBUSY;
 	mpl_control_end(plane);
 	mpl_control_lock(plane);

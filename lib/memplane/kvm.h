@@ -98,15 +98,16 @@ int mpl_kvm_attach(struct mpl_address_space *as, int vm_fd,
  * of its address spaces, and that is filled from the first.
  *
  * Errors: as mpl_kvm_attach(); -EINVAL (of another plane), -EEXIST (there is
- * one already), -ENOTSUP (the VM has one KVM address space only).
+ * one already, or another thread is attaching one), -ENOTSUP (the VM has one
+ * KVM address space only).
  */
 int mpl_kvm_attach_space(struct mpl_kvm *kvm, struct mpl_address_space *as,
 			 enum mpl_kvm_space which);
 
 /*
- * Take everything back: slots, ioeventfds, zones; and free `kvm`.  Before any
- * of its address spaces is freed, and when no vCPU is in KVM_RUN.  NULL is
- * fine.  Context as mpl_commit().
+ * Take everything back: slots, ioeventfds, zones; and free `kvm`.  Only then
+ * its address spaces can be freed (-EBUSY).  When no vCPU is in KVM_RUN, and no
+ * other thread uses `kvm`.  NULL is fine.  Context as mpl_commit().
  *
  * Errors: -EBUSY while an mpl_vcpu exists, -EDEADLK: nothing happened.
  */

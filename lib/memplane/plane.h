@@ -119,8 +119,8 @@ int mpl_plane_new_layout(struct mpl_plane **out,
  * and no other call may be running; address spaces, listeners and regions
  * that are left are freed with it.  NULL is fine.
  *
- * Errors: -EBUSY while readers are registered or something is mapped (dma.h),
- * and nothing happened.
+ * Errors: -EBUSY while readers are registered, something is mapped (dma.h) or
+ * attached to a VM (kvm.h), and nothing happened.
  */
 int mpl_plane_free(struct mpl_plane *plane);
 

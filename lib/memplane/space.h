@@ -32,8 +32,8 @@ int mpl_address_space_new(struct mpl_plane *plane, const char *name,
 /*
  * End an address space: a commit of its own that removes every range from
  * its listeners and unregisters them.  No reader may use it any more.
- * Errors as mpl_commit(), -EBUSY while it has bounce buffers (dma.h), and
- * then it still exists.
+ * Errors as mpl_commit(), -EBUSY while it has bounce buffers (dma.h) or is
+ * attached to a VM (kvm.h), and then it still exists.
  */
 int mpl_address_space_free(struct mpl_address_space *as);
 

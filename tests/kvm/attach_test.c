@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/support/fake_kvm.h"
+#include "tests/support/step.h"
 #include "tests/support/topo.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
 
 #include "kvm/kvm.h"
+#include "lib/plane.h"
 
 static void capabilities_come_from_the_vm(void **state)
 {
@@ -158,8 +161,8 @@ static void attaching_fails_beside_commits(void **state)
 			 topo_ram(t, "piece", 0x4000), 0);
 	topo_commit_ok(t);
 	config.slots_max = 3;
-	assert_int_equal(mpl_kvm_attach(t->space[space].as, FAKE_VM_FD,
-					&config, &attacher.kvm),
+	assert_int_equal(mpl_kvm_attach(t->space[space].as, FAKE_VM_FD, &config,
+					&attacher.kvm),
 			 0);
 	assert_int_equal(
 		pthread_create(&thread, NULL, attach_in_vain, &attacher), 0);
@@ -176,6 +179,181 @@ static void attaching_fails_beside_commits(void **state)
 	fake_free(fake);
 }
 
+/* Two threads attach the same. */
+struct rivals {
+	struct mpl_kvm *kvm;
+	struct mpl_address_space *as;
+	int first, second;
+	bool go;
+};
+
+static void attach_first(void *arg)
+{
+	struct rivals *rivals = arg;
+
+	rivals->first =
+		mpl_kvm_attach_space(rivals->kvm, rivals->as, MPL_KVM_PIO);
+}
+
+static void attach_second(void *arg)
+{
+	struct rivals *rivals = arg;
+
+	rivals->second =
+		mpl_kvm_attach_space(rivals->kvm, rivals->as, MPL_KVM_PIO);
+}
+
+static bool nothing_is_locked(void *arg)
+{
+	const struct rivals *rivals = arg;
+	pthread_mutex_t *mutex = &rivals->kvm->plane->control;
+
+	return !pthread_mutex_trylock(mutex) && !pthread_mutex_unlock(mutex);
+}
+
+static void one_of_two_attaches(void **state)
+{
+	struct topo *t = *state;
+	struct fake_kvm *fake;
+	struct mpl_kvm_config config;
+	int space = topo_space(t, topo_container(t, "root", 0x100000));
+	struct rivals rivals = { .as = t->space[space].as };
+	struct step step = { attach_first, nothing_is_locked, attach_second,
+			     &rivals };
+	unsigned int n = 0;
+	bool stepped;
+
+	/* The control thread's locking is none of the call's. */
+	if (!step_can() || t->plane->threaded)
+		skip();
+	fake = fake_new();
+	config = fake_config(fake);
+	do {
+		assert_int_equal(mpl_kvm_attach(rivals.as, FAKE_VM_FD, &config,
+						&rivals.kvm),
+				 0);
+		rivals.second = -EEXIST;
+		stepped = step_run(&step, n++);
+		assert_int_equal(rivals.first, stepped ? -EEXIST : 0);
+		assert_int_equal(rivals.second, stepped ? 0 : -EEXIST);
+		assert_int_equal(mpl_kvm_detach(rivals.kvm), 0);
+	} while (stepped);
+	assert_in_range(n, 30, 10000);
+	fake_free(fake);
+}
+
+static void *attach_afterwards(void *arg)
+{
+	struct rivals *rivals = arg;
+
+	while (!__atomic_load_n(&rivals->go, __ATOMIC_RELAXED))
+		sched_yield();
+	attach_second(rivals);
+	return NULL;
+}
+
+/* For tsan: no order but the library's is between the two. */
+static void who_comes_second_is_refused(void **state)
+{
+	struct topo *t = *state;
+	struct fake_kvm *fake = fake_new();
+	struct mpl_kvm_config config = fake_config(fake);
+	int space = topo_space(t, topo_container(t, "root", 0x100000));
+	struct rivals rivals = { .as = t->space[space].as };
+	pthread_t thread;
+
+	assert_int_equal(
+		mpl_kvm_attach(rivals.as, FAKE_VM_FD, &config, &rivals.kvm), 0);
+	assert_int_equal(
+		pthread_create(&thread, NULL, attach_afterwards, &rivals), 0);
+	attach_first(&rivals);
+	__atomic_store_n(&rivals.go, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(rivals.first, 0);
+	assert_int_equal(rivals.second, -EEXIST);
+	assert_int_equal(mpl_kvm_detach(rivals.kvm), 0);
+	fake_free(fake);
+}
+
+static int attach_in_prepare(void *opaque, const struct mpl_listener_plan *plan)
+{
+	struct rivals *rivals = opaque;
+
+	(void)plan;
+	if (rivals->go)
+		attach_first(rivals);
+	return 0;
+}
+
+/* Refused, and what the commit has planned for the VM is done. */
+static void a_listener_attaches_nothing(void **state)
+{
+	static const struct mpl_listener_ops ops = {
+		.prepare = attach_in_prepare,
+	};
+	struct topo *t = *state;
+	struct fake_kvm *fake = fake_new();
+	struct mpl_kvm_config config = fake_config(fake);
+	int root = topo_container(t, "root", 0x100000);
+	int ram = topo_ram(t, "ram", 0x4000);
+	int space = topo_space(t, root);
+	struct rivals rivals = { .as = t->space[space].as };
+	struct mpl_listener *listener;
+
+	assert_int_equal(
+		mpl_kvm_attach(rivals.as, FAKE_VM_FD, &config, &rivals.kvm), 0);
+	assert_int_equal(
+		mpl_listener_register(rivals.as, &ops, &rivals, &listener), 0);
+	rivals.go = true;
+	topo_begin(t);
+	topo_add(t, root, 0, ram, 0);
+	topo_commit_ok(t);
+	assert_int_equal(rivals.first, -EDEADLK);
+	assert_int_equal(fake->count[0], 1);
+	rivals.go = false;
+	attach_first(&rivals);
+	assert_int_equal(rivals.first, 0);
+	assert_int_equal(mpl_listener_unregister(listener), 0);
+	assert_int_equal(mpl_kvm_detach(rivals.kvm), 0);
+	fake_free(fake);
+}
+
+static void spaces_that_are_attached_stay(void **state)
+{
+	(void)state;
+	struct fake_kvm *fake = fake_new();
+	struct mpl_kvm_config config = fake_config(fake);
+	struct mpl_address_space *memory, *ports;
+	struct mpl_plane *plane;
+	struct mpl_region *ram;
+	struct mpl_kvm *kvm;
+
+	assert_int_equal(mpl_plane_new(&plane, &topo_config), 0);
+	assert_int_equal(mpl_region_new_ram(plane, "ram", 0x4000, NULL, &ram),
+			 0);
+	assert_int_equal(mpl_address_space_new(plane, "memory", ram, &memory),
+			 0);
+	assert_int_equal(mpl_address_space_new(plane, "ports", ram, &ports), 0);
+	assert_int_equal(mpl_kvm_attach(memory, FAKE_VM_FD, &config, &kvm), 0);
+	assert_int_equal(mpl_kvm_attach_space(kvm, memory, MPL_KVM_SMM), 0);
+	assert_int_equal(mpl_kvm_attach_space(kvm, ports, MPL_KVM_PIO), 0);
+	assert_int_equal(mpl_address_space_free(memory), -EBUSY);
+	assert_int_equal(mpl_address_space_free(ports), -EBUSY);
+	assert_int_equal(mpl_plane_free(plane), -EBUSY);
+	assert_int_equal(fake->count[0], 1);
+	assert_int_equal(mpl_kvm_detach(kvm), 0);
+	/* Nor does one stay that could not be attached. */
+	fake_arm(fake, 1, 0);
+	assert_int_equal(mpl_kvm_attach(memory, FAKE_VM_FD, &config, &kvm),
+			 -EIO);
+	assert_int_equal(mpl_address_space_free(memory), 0);
+	assert_int_equal(mpl_address_space_free(ports), 0);
+	mpl_region_unref(ram);
+	assert_int_equal(mpl_plane_free(plane), 0);
+	assert_int_equal(fake->count[0], 0);
+	fake_free(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +361,10 @@ int main(void)
 		TOPO_TEST(spaces_are_attached_once),
 		TOPO_TEST(errors_are_asked_for_while_a_space_is_attached),
 		TOPO_TEST(attaching_fails_beside_commits),
+		TOPO_TEST(one_of_two_attaches),
+		TOPO_TEST(who_comes_second_is_refused),
+		TOPO_TEST(a_listener_attaches_nothing),
+		TOPO_TEST(spaces_that_are_attached_stay),
 	};
 
 	return topo_run(tests);
