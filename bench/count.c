@@ -30,6 +30,7 @@ struct item {
 	void (*run)(const struct subject *subject, uint64_t units);
 	uint64_t units;
 	size_t regions; /* 0: the world of devices */
+	enum world_shape shape;
 };
 
 static const struct mpl_attrs attrs;
@@ -180,6 +181,20 @@ static void ram_translate(const struct subject *subject, uint64_t units)
 	}
 }
 
+/* Buffers anywhere in RAM of many ranges. */
+static void ring_translate(const struct subject *subject, uint64_t units)
+{
+	size_t contiguous;
+	void *host;
+
+	for (uint64_t i = 0; i < units; i++) {
+		bench_use(mpl_translate(subject->reader, subject->world->as,
+					subject->world->uniform[i], 1526,
+					MPL_FOR_READ, &host, &contiguous));
+		peer_use(host);
+	}
+}
+
 static void map_unmap(const struct subject *subject, uint64_t units)
 {
 	struct mpl_mapping mapping;
@@ -237,32 +252,33 @@ static void toggle(const struct subject *subject, uint64_t units)
 }
 
 static const struct item items[] = {
-	{ "loop", nothing, UNITS, 0 },
-	{ "lookup/hot/64", hot, UNITS, 64 },
-	{ "lookup/hot/65536", hot, UNITS, 65536 },
-	{ "lookup/uniform/64", uniform, UNITS, 64 },
-	{ "lookup/uniform/65536", uniform, UNITS, 65536 },
-	{ "lookup/walk/64", walk, UNITS, 64 },
-	{ "lookup/walk/65536", walk, UNITS, 65536 },
-	{ "reader/quiescent", quiescent, UNITS, 0 },
-	{ "reader/offline_online", offline_online, UNITS, 0 },
-	{ "access/io_read", io_read, UNITS, 0 },
-	{ "access/io_load", io_load, UNITS, 0 },
-	{ "access/ram_load", ram_load, UNITS, 0 },
-	{ "access/ram_store", ram_store, UNITS, 0 },
-	{ "access/ram_read_64", ram_read, UNITS, 0 },
-	{ "access/ram_write_64", ram_write, UNITS, 0 },
-	{ "access/ram_store_release", ram_store_release, UNITS, 0 },
-	{ "access/ram_exchange", ram_exchange, UNITS, 0 },
-	{ "access/translate", ram_translate, UNITS, 0 },
-	{ "access/burst_write", ram_burst, UNITS, 0 },
-	{ "dma/map_unmap", map_unmap, UNITS, 0 },
-	{ "dma/iommu_load", iommu_load, UNITS, 0 },
-	{ "dma/iommu_translate", iommu_translate, UNITS, 0 },
-	{ "commit/toggle_twice/64", toggle, TOGGLES, 64 },
-	{ "commit/toggle_twice/1024", toggle, TOGGLES, 1024 },
-	{ "commit/toggle_twice/16384", toggle, TOGGLES, 16384 },
-	{ "commit/toggle_twice/65536", toggle, TOGGLES, 65536 },
+	{ "loop", nothing, UNITS, 0, SHAPE_PAGES },
+	{ "ring/translate/256", ring_translate, UNITS, 256, SHAPE_RAM },
+	{ "lookup/hot/64", hot, UNITS, 64, SHAPE_PAGES },
+	{ "lookup/hot/65536", hot, UNITS, 65536, SHAPE_PAGES },
+	{ "lookup/uniform/64", uniform, UNITS, 64, SHAPE_PAGES },
+	{ "lookup/uniform/65536", uniform, UNITS, 65536, SHAPE_PAGES },
+	{ "lookup/walk/64", walk, UNITS, 64, SHAPE_PAGES },
+	{ "lookup/walk/65536", walk, UNITS, 65536, SHAPE_PAGES },
+	{ "reader/quiescent", quiescent, UNITS, 0, SHAPE_PAGES },
+	{ "reader/offline_online", offline_online, UNITS, 0, SHAPE_PAGES },
+	{ "access/io_read", io_read, UNITS, 0, SHAPE_PAGES },
+	{ "access/io_load", io_load, UNITS, 0, SHAPE_PAGES },
+	{ "access/ram_load", ram_load, UNITS, 0, SHAPE_PAGES },
+	{ "access/ram_store", ram_store, UNITS, 0, SHAPE_PAGES },
+	{ "access/ram_read_64", ram_read, UNITS, 0, SHAPE_PAGES },
+	{ "access/ram_write_64", ram_write, UNITS, 0, SHAPE_PAGES },
+	{ "access/ram_store_release", ram_store_release, UNITS, 0, SHAPE_PAGES },
+	{ "access/ram_exchange", ram_exchange, UNITS, 0, SHAPE_PAGES },
+	{ "access/translate", ram_translate, UNITS, 0, SHAPE_PAGES },
+	{ "access/burst_write", ram_burst, UNITS, 0, SHAPE_PAGES },
+	{ "dma/map_unmap", map_unmap, UNITS, 0, SHAPE_PAGES },
+	{ "dma/iommu_load", iommu_load, UNITS, 0, SHAPE_PAGES },
+	{ "dma/iommu_translate", iommu_translate, UNITS, 0, SHAPE_PAGES },
+	{ "commit/toggle_twice/64", toggle, TOGGLES, 64, SHAPE_PAGES },
+	{ "commit/toggle_twice/1024", toggle, TOGGLES, 1024, SHAPE_PAGES },
+	{ "commit/toggle_twice/16384", toggle, TOGGLES, 16384, SHAPE_PAGES },
+	{ "commit/toggle_twice/65536", toggle, TOGGLES, 65536, SHAPE_PAGES },
 };
 
 static int count_item(const struct item *item)
@@ -272,8 +288,12 @@ static int count_item(const struct item *item)
 	char label[64];
 	int err;
 
-	if (item->regions)
-		err = world_get(SHAPE_PAGES, item->regions, &subject.world);
+	/* Valgrind has not the address space for one world more. */
+	if (item->shape == SHAPE_RAM)
+		err = world_create(item->shape, item->regions, NULL,
+				   &subject.world);
+	else if (item->regions)
+		err = world_get(item->shape, item->regions, &subject.world);
 	else
 		err = io_world_get(&subject.io);
 	if (err)
@@ -291,6 +311,8 @@ static int count_item(const struct item *item)
 		 (unsigned long long)item->units);
 	CALLGRIND_DUMP_STATS_AT(label);
 	world_leave(subject.reader);
+	if (item->shape == SHAPE_RAM)
+		world_destroy(subject.world);
 	return 0;
 }
 

@@ -39,11 +39,10 @@ static struct mpl_translated through(struct mpl_reader_state *reader,
 }
 
 /* What is not simply memory for this intent. */
-static struct mpl_translated not_simple(struct mpl_reader *pub,
-					const struct mpl_section *section,
-					const struct mpl_address_space *as,
-					uint64_t gpa, size_t len,
-					enum mpl_intent intent)
+static __attribute__((noinline)) struct mpl_translated
+not_simple(struct mpl_reader *pub, const struct mpl_section *section,
+	   const struct mpl_address_space *as, uint64_t gpa, size_t len,
+	   enum mpl_intent intent)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 
@@ -69,19 +68,15 @@ void mpl_extents_give_up(struct mpl_reader *reader)
 		reader->extent[i].stamp = UINT64_MAX;
 }
 
-struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
-					 const struct mpl_address_space *as,
-					 uint64_t gpa, size_t len,
-					 enum mpl_intent intent)
+/* What a walk led to, and what a reader keeps of it. */
+static __attribute__((noinline)) struct mpl_translated
+found(struct mpl_reader *reader, const struct mpl_section *section,
+      const struct mpl_address_space *as, uint64_t gpa, size_t len,
+      enum mpl_intent intent)
 {
-	const struct mpl_section *section;
+	struct mpl_run run = mpl_run_of(section, (uint32_t)intent);
 	uint64_t rest, again;
-	struct mpl_run run;
 
-	mpl_translate_begin(reader, as);
-	section = mpl_section_checked(
-		reader, mpl_walk(reader, reader->translated.entry, gpa), gpa);
-	run = mpl_run_of(section, (uint32_t)intent);
 	if (__builtin_expect(!run.size, 0)) {
 		mpl_count_walk(reader);
 		return not_simple(reader, section, as, gpa, len, intent);
@@ -95,6 +90,44 @@ struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
 	reader->run[intent % MPL_RUNS] = run;
 	return (struct mpl_translated){
 		.host = (void *)(run.base + gpa),
+		.packed = len <= rest ? len : rest,
+	};
+}
+
+static inline const struct mpl_section *walk(const struct mpl_reader *reader,
+					     uint64_t gpa)
+{
+	return mpl_section_checked(
+		reader, mpl_walk(reader, reader->translated.entry, gpa), gpa);
+}
+
+struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
+					 const struct mpl_address_space *as,
+					 uint64_t gpa, size_t len,
+					 enum mpl_intent intent)
+{
+	mpl_translate_begin(reader, as);
+	return found(reader, walk(reader, gpa), as, gpa, len, intent);
+}
+
+/* With slots given up, and another section each time, there is little to keep. */
+struct mpl_translated mpl_translate_walk(struct mpl_reader *reader,
+					 const struct mpl_address_space *as,
+					 uint64_t gpa, size_t len,
+					 enum mpl_intent intent)
+{
+	const struct mpl_section *section = walk(reader, gpa);
+	uint64_t at = gpa - section->start, rest = section->span - at + 1;
+
+	if (reader->translated.seen == section || mpl_extents_pay(reader))
+		return found(reader, section, as, gpa, len, intent);
+	mpl_count_walk(reader);
+	if ((section->flags & intent) != (uint32_t)intent)
+		return not_simple(reader, section, as, gpa, len, intent);
+	reader->translated.seen = section;
+	reader->run[intent % MPL_RUNS].size = 0;
+	return (struct mpl_translated){
+		.host = section->host + at,
 		.packed = len <= rest ? len : rest,
 	};
 }

@@ -113,8 +113,8 @@ mpl_extent_get(struct mpl_reader *reader, uint64_t gpa, uint32_t intent)
 
 /*
  * What mpl_translate() does not do inline: walks, logged memory, iommus,
- * refusals.  By value and without branches, so that it costs the inline part
- * nothing.
+ * refusals; _walk, if the reader's view is current.  By value and without
+ * branches, so that it costs the inline part nothing.
  */
 struct mpl_translated {
 	void *host;
@@ -122,6 +122,10 @@ struct mpl_translated {
 };
 #define MPL_RESULT_SHIFT 60
 struct mpl_translated mpl_translate_slow(struct mpl_reader *reader,
+					 const struct mpl_address_space *as,
+					 uint64_t gpa, size_t len,
+					 enum mpl_intent intent);
+struct mpl_translated mpl_translate_walk(struct mpl_reader *reader,
 					 const struct mpl_address_space *as,
 					 uint64_t gpa, size_t len,
 					 enum mpl_intent intent);
@@ -171,7 +175,7 @@ mpl_translate(struct mpl_reader *reader, const struct mpl_address_space *as,
 	run = mpl_extent_get(reader, gpa, intent);
 	if (!run)
 		return mpl_translate_rest(
-			mpl_translate_slow(reader, as, gpa, len, intent), host,
+			mpl_translate_walk(reader, as, gpa, len, intent), host,
 			contiguous);
 	at = gpa - run->start;
 	*host = (void *)(run->base + gpa);
