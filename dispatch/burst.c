@@ -13,7 +13,7 @@
 #include <memplane/access.h>
 
 #include "dispatch/fast.h"
-#include "dispatch/iommu.h"
+#include "dispatch/iotlb.h"
 
 typedef uint64_t pair __attribute__((vector_size(16)));
 
@@ -134,7 +134,8 @@ static void *logged(const struct burst *burst,
 #define REFUSED ((void *)-1)
 
 /* Host address of `len` bytes that lie behind an iommu, or REFUSED. */
-static void *through(const struct burst *burst, uint64_t gpa)
+static void *through(const struct burst *burst,
+		     const struct mpl_section *section, uint64_t gpa)
 {
 	struct mpl_reader_state *reader = mpl_reader_state(burst->reader);
 	const struct mpl_asked asked = {
@@ -146,6 +147,12 @@ static void *through(const struct burst *burst, uint64_t gpa)
 	};
 	struct mpl_reach reach;
 
+	void *host;
+
+	host = mpl_iotlb_all(reader, section, gpa, asked.len, asked.intent,
+			     asked.attrs);
+	if (host)
+		return host;
 	/* No bytes are no contiguous memory, as anywhere else. */
 	if (!asked.len || mpl_clip_to_top(gpa, asked.len) != asked.len ||
 	    mpl_iommu_pointer(reader, &asked, &reach) ||
@@ -165,7 +172,7 @@ not_simple(const struct burst *burst, const struct mpl_section *section,
 	if (!(section->flags & MPL_SECTION_IOMMU) ||
 	    !mpl_section_covers(section, gpa))
 		return logged(burst, section, gpa);
-	return was_refused ? REFUSED : through(burst, gpa);
+	return was_refused ? REFUSED : through(burst, section, gpa);
 }
 
 /* Does a section have all bytes, as memory for this intent? */

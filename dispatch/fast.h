@@ -181,16 +181,21 @@ static inline bool mpl_io_is_simple(const struct mpl_section *section,
 				mpl_section_offset(section, gpa), len);
 }
 
-/* attrs.memory_only, without taking the structure apart for one bit. */
-static inline bool mpl_attrs_memory_only(struct mpl_attrs attrs)
+/* Attributes as they are, without taking the structure apart. */
+static inline uint64_t mpl_attrs_word(struct mpl_attrs attrs)
 {
-	static const struct mpl_attrs only = { .memory_only = 1 };
-	uint64_t word, mask;
+	uint64_t word;
 
 	_Static_assert(sizeof(attrs) == sizeof(word), "one register");
 	memcpy(&word, &attrs, sizeof(word));
-	memcpy(&mask, &only, sizeof(mask));
-	return word & mask;
+	return word;
+}
+
+static inline bool mpl_attrs_memory_only(struct mpl_attrs attrs)
+{
+	static const struct mpl_attrs only = { .memory_only = 1 };
+
+	return mpl_attrs_word(attrs) & mpl_attrs_word(only);
 }
 
 /*

@@ -7,33 +7,26 @@
 
 #include "dispatch/count.h"
 #include "dispatch/fast.h"
+#include "dispatch/iotlb.h"
 #include "dispatch/lock.h"
 
 /* No root ever has this stamp. */
 #define NO_STAMP UINT64_MAX
 
-enum { HUGE_SHIFT = 21, SMALL_SHIFT = 12 };
-
-/* The attributes as one number. */
-static uint64_t tag_of(struct mpl_attrs attrs)
-{
-	return (uint64_t)attrs.requester_id << 32 |
-	       (uint64_t)attrs.vcpu << 16 | (uint64_t)attrs.memory_only << 2 |
-	       (uint64_t)attrs.user << 1 | attrs.secure;
-}
-
-/* What of tag_of() matters. */
+/* What of mpl_iotlb_tag() matters. */
 static uint64_t tag_mask_of(unsigned int ignores)
 {
-	const struct mpl_attrs matters = {
-		.requester_id = ignores & MPL_IOMMU_IGNORES_REQUESTER ?
-					0 : UINT32_MAX,
-		.vcpu = ignores & MPL_IOMMU_IGNORES_VCPU ? 0 : UINT16_MAX,
-		.secure = !(ignores & MPL_IOMMU_IGNORES_SECURE),
-		.user = !(ignores & MPL_IOMMU_IGNORES_USER),
-	};
+	struct mpl_attrs matters;
 
-	return tag_of(matters);
+	/* Not what is between the fields either. */
+	memset(&matters, 0, sizeof(matters));
+	if (!(ignores & MPL_IOMMU_IGNORES_REQUESTER))
+		matters.requester_id = UINT32_MAX;
+	if (!(ignores & MPL_IOMMU_IGNORES_VCPU))
+		matters.vcpu = UINT16_MAX;
+	matters.secure = !(ignores & MPL_IOMMU_IGNORES_SECURE);
+	matters.user = !(ignores & MPL_IOMMU_IGNORES_USER);
+	return mpl_attrs_word(matters);
 }
 
 int mpl_iommu_new(struct mpl_data_plane *dp, const struct mpl_iommu_ops *ops,
@@ -89,7 +82,7 @@ uint64_t mpl_iommu_forget(struct mpl_iommu *iommu, uint64_t first,
 	__atomic_store_n(&range->first, first, __ATOMIC_RELEASE);
 	__atomic_store_n(&range->last, last, __ATOMIC_RELEASE);
 	/*
-	 * [B40] release; pairs with [B40] in current().  Sequentially
+	 * [B40] release; pairs with [B40] in mpl_iommu_current().  Sequentially
 	 * consistent, so that it is visible when the call returns, and before
 	 * a grace period starts ([B2] takes it for what is published).
 	 */
@@ -98,20 +91,10 @@ uint64_t mpl_iommu_forget(struct mpl_iommu *iommu, uint64_t first,
 	return number;
 }
 
-/*
- * [B40] acquire; pairs with [B40] in mpl_iommu_forget(): a translation that
- * begins after this sees the tables as they were changed before that number
- * was published.  Hazard: an old page under a new number, never dropped.
- */
-static uint64_t current(const struct mpl_iommu *iommu)
-{
-	return __atomic_load_n(&iommu->generation, __ATOMIC_ACQUIRE);
-}
-
 bool mpl_iommu_untouched(const struct mpl_iommu *iommu, uint64_t first,
 		      uint64_t last, uint64_t *generation)
 {
-	uint64_t now = current(iommu);
+	uint64_t now = mpl_iommu_current(iommu);
 
 	if (now - *generation >= MPL_IOMMU_LOG)
 		return false;
@@ -128,39 +111,22 @@ bool mpl_iommu_untouched(const struct mpl_iommu *iommu, uint64_t first,
 			return false;
 	}
 	/* Were they still those? */
-	if (current(iommu) - *generation >= MPL_IOMMU_LOG)
+	if (mpl_iommu_current(iommu) - *generation >= MPL_IOMMU_LOG)
 		return false;
 	*generation = now;
 	return true;
-}
-
-static struct mpl_iotlb_entry *slot(struct mpl_iotlb *tlb, uint64_t id,
-				    uint64_t iova, unsigned int shift)
-{
-	uint64_t key = (iova >> shift) + (id << 52) + shift;
-
-	/* As mpl_cache_index(). */
-	return &tlb->entry[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
-}
-_Static_assert(MPL_IOTLB_ENTRIES == 1 << (64 - 56), "slot()");
-
-static unsigned int shift_of(uint64_t mask)
-{
-	return mask >> HUGE_SHIFT ? HUGE_SHIFT : SMALL_SHIFT;
 }
 
 static bool matches(struct mpl_iotlb_entry *entry,
 		    const struct mpl_iommu *iommu, uint64_t iova, uint64_t tag,
 		    uint32_t intent)
 {
-	if (entry->id != iommu->id || entry->tag != tag ||
-	    (iova & ~entry->mask) != entry->base ||
-	    (entry->permissions & intent) != intent)
+	if (!mpl_iotlb_holds(entry, iommu, iova, tag, intent))
 		return false;
-	if (__builtin_expect(entry->generation == current(iommu), 1))
+	if (__builtin_expect(entry->generation == mpl_iommu_current(iommu), 1))
 		return true;
 	if (mpl_iommu_untouched(iommu, entry->base, entry->base | entry->mask,
-		      &entry->generation))
+				&entry->generation))
 		return true;
 	entry->id = 0;
 	return false;
@@ -176,10 +142,10 @@ static struct mpl_iotlb_entry *find(struct mpl_iotlb *tlb,
 
 	if (!tlb)
 		return NULL;
-	entry = slot(tlb, iommu->id, iova, SMALL_SHIFT);
+	entry = mpl_iotlb_at(tlb, iommu->id, iova, MPL_IOTLB_SMALL);
 	if (matches(entry, iommu, iova, tag, intent))
 		return entry;
-	entry = slot(tlb, iommu->id, iova, HUGE_SHIFT);
+	entry = mpl_iotlb_at(tlb, iommu->id, iova, MPL_IOTLB_HUGE);
 	return matches(entry, iommu, iova, tag, intent) ? entry : NULL;
 }
 
@@ -189,7 +155,7 @@ static struct mpl_iotlb_entry *place(struct mpl_reader_state *reader,
 {
 	if (!reader->iotlb)
 		reader->iotlb = calloc(1, sizeof(*reader->iotlb));
-	return reader->iotlb ? slot(reader->iotlb, id, iova, shift_of(mask)) :
+	return reader->iotlb ? mpl_iotlb_slot(reader->iotlb, id, iova, mask) :
 			       NULL;
 }
 
@@ -232,8 +198,8 @@ static mpl_result_t ask(struct mpl_reader_state *reader,
 	if (result)
 		return result;
 	mpl_count(reader, device);
-	/* Before the tables are read: see current(). */
-	generation = current(iommu);
+	/* Before the tables are read: see mpl_iommu_current(). */
+	generation = mpl_iommu_current(iommu);
 	result = iommu->ops->translate(iommu->opaque, iova, asked->intent,
 				       asked->attrs, &page);
 	if (!result)
@@ -242,7 +208,7 @@ static mpl_result_t ask(struct mpl_reader_state *reader,
 		found->fails = page.mask;
 	found->uncached = (struct mpl_iotlb_entry){
 		.id = iommu->id,
-		.tag = tag_of(asked->attrs) & iommu->tag_mask,
+		.tag = mpl_iotlb_tag(iommu, asked->attrs),
 		.base = iova & ~page.mask,
 		.mask = page.mask,
 		.generation = generation,
@@ -334,8 +300,7 @@ static mpl_result_t step(struct mpl_reader_state *reader,
 	*again = false;
 	reach->len = mpl_section_rest(section, reach->gpa, reach->len);
 	found.entry = find(reader->iotlb, iommu, iova,
-			   tag_of(asked->attrs) & iommu->tag_mask,
-			   asked->intent);
+			   mpl_iotlb_tag(iommu, asked->attrs), asked->intent);
 	if (!found.entry) {
 		mpl_result_t result = ask(reader, section->device, iova, asked,
 					  &found);

@@ -30,7 +30,6 @@
 #include "lib/base/list.h"
 
 #define MPL_IOMMU_LOG 64
-#define MPL_IOTLB_ENTRIES 256
 
 /* An access starts anew so often; then it is an access error. */
 #define MPL_IOMMU_RESTARTS 64
@@ -60,25 +59,6 @@ struct mpl_iommu {
 	pthread_mutex_t notify_mutex;
 	uintptr_t notifying;
 	struct mpl_link notifiers;
-};
-
-/* A page that was translated.  id 0: none. */
-struct mpl_iotlb_entry {
-	uint64_t id;  /* of the iommu */
-	uint64_t tag; /* attributes */
-	uint64_t base;
-	uint64_t mask;
-	uint64_t generation; /* valid as of it */
-	const struct mpl_address_space *as;
-	uint64_t address; /* of `base` in `as` */
-	/* Found at the page, good while the space's root has this stamp. */
-	const struct mpl_section *section;
-	uint64_t stamp;
-	uint32_t permissions;
-};
-
-struct mpl_iotlb {
-	struct mpl_iotlb_entry entry[MPL_IOTLB_ENTRIES];
 };
 
 /* One translation that a window or a mapping rests on. */

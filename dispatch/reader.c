@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "dispatch/count.h"
-#include "dispatch/iommu.h"
+#include "dispatch/iotlb.h"
 #include "dispatch/mapped.h"
 
 _Static_assert(offsetof(struct mpl_reader_state, pub) == 0,

@@ -39,7 +39,7 @@ struct mpl_reader_state {
 	uint8_t online;		 /* enum mpl_online */
 	uint64_t pauses;	 /* how often it went offline in an access */
 	struct mpl_frame *frame; /* innermost, or NULL */
-	struct mpl_iotlb *iotlb; /* dispatch/iommu.h; NULL until needed */
+	struct mpl_iotlb *iotlb; /* dispatch/iotlb.h; NULL until needed */
 	struct mpl_attrs attrs;	 /* of calls that have none */
 	struct mpl_frame direct; /* but for `device` zero, unless it runs */
 	struct mpl_reader_stats stats;

@@ -5,7 +5,7 @@
 #include <sys/uio.h>
 
 #include "dispatch/fast.h"
-#include "dispatch/iommu.h"
+#include "dispatch/iotlb.h"
 
 static void append(struct iovec *iov, unsigned int *count, uint8_t *host,
 		   size_t len)
@@ -40,6 +40,24 @@ static mpl_result_t reach_memory(struct mpl_reader_state *reader,
 	return MPL_OK;
 }
 
+/* A page that is kept. */
+static bool reach_kept(struct mpl_reader_state *reader,
+		       const struct mpl_section *section,
+		       const struct mpl_asked *asked, struct mpl_reach *reach,
+		       uint8_t **host)
+{
+	uint64_t rest;
+
+	if (!(section->flags & MPL_SECTION_IOMMU))
+		return false;
+	*host = mpl_iotlb_host(reader, section, asked->gpa, asked->intent,
+			       asked->attrs, &rest);
+	if (!*host)
+		return false;
+	reach->len = mpl_iotlb_less(asked->len - 1, rest) + 1;
+	return true;
+}
+
 /* The rest of a range.  *done is what was found so far. */
 static mpl_result_t gather(struct mpl_reader_state *reader,
 			   struct mpl_asked asked, struct iovec *iov,
@@ -55,19 +73,21 @@ static mpl_result_t gather(struct mpl_reader_state *reader,
 			.gpa = asked.gpa,
 		};
 		mpl_result_t result = MPL_OK;
+		uint8_t *host = NULL;
 
 		if ((section->flags & asked.intent) == asked.intent)
 			reach.len = mpl_section_rest(section, asked.gpa,
 						     asked.len);
-		else
+		else if (!reach_kept(reader, section, &asked, &reach, &host))
 			result = reach_memory(reader, &asked, &reach);
 		/* Next time without what will never be. */
 		if (result && reader->pauses != pauses)
 			*limit = *done;
 		if (result || reader->pauses != pauses)
 			return result;
-		append(iov, count, mpl_section_host(reach.section, reach.gpa),
-		       reach.len);
+		if (!host)
+			host = mpl_section_host(reach.section, reach.gpa);
+		append(iov, count, host, reach.len);
 		asked.gpa += reach.len;
 		asked.len -= reach.len;
 		*done += reach.len;

@@ -6,7 +6,7 @@
 
 #include "dispatch/device.h"
 #include "dispatch/fast.h"
-#include "dispatch/iommu.h"
+#include "dispatch/iotlb.h"
 
 static struct mpl_translated refused(mpl_result_t why)
 {
@@ -15,10 +15,9 @@ static struct mpl_translated refused(mpl_result_t why)
 	};
 }
 
-static struct mpl_translated through(struct mpl_reader_state *reader,
-				     const struct mpl_address_space *as,
-				     uint64_t gpa, size_t len,
-				     enum mpl_intent intent)
+static __attribute__((noinline)) struct mpl_translated
+through_any(struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	    uint64_t gpa, size_t len, enum mpl_intent intent)
 {
 	const struct mpl_asked asked = {
 		.as = as,
@@ -38,6 +37,20 @@ static struct mpl_translated through(struct mpl_reader_state *reader,
 	};
 }
 
+static struct mpl_translated through(struct mpl_reader_state *reader,
+				     const struct mpl_section *section,
+				     const struct mpl_address_space *as,
+				     uint64_t gpa, size_t len,
+				     enum mpl_intent intent)
+{
+	void *host = mpl_iotlb_all(reader, section, gpa, len, intent,
+				   reader->attrs);
+
+	if (!host)
+		return through_any(reader, as, gpa, len, intent);
+	return (struct mpl_translated){ .host = host, .packed = len };
+}
+
 /* What is not simply memory for this intent. */
 static __attribute__((noinline)) struct mpl_translated
 not_simple(struct mpl_reader *pub, const struct mpl_section *section,
@@ -47,7 +60,7 @@ not_simple(struct mpl_reader *pub, const struct mpl_section *section,
 	struct mpl_reader_state *reader = mpl_reader_state(pub);
 
 	if (section->flags & MPL_SECTION_IOMMU)
-		return through(reader, as, gpa, len, intent);
+		return through(reader, section, as, gpa, len, intent);
 	if (mpl_section_is_unassigned(section))
 		return refused(mpl_count_decode_error(reader));
 	if (len)

@@ -3,7 +3,7 @@
 #include <memplane/access.h>
 
 #include "dispatch/fast.h"
-#include "dispatch/iommu.h"
+#include "dispatch/iotlb.h"
 
 static uint64_t mask(unsigned int size)
 {
@@ -240,7 +240,7 @@ static inline bool is_swapped(enum mpl_endian endian)
 }
 
 /* The last section is an iommu's. */
-static MPL_LAST_CALL mpl_result_t load_translated(
+static MPL_LAST_CALL mpl_result_t load_through_last(
 	struct mpl_reader_state *reader, const struct mpl_address_space *as,
 	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
 	uint64_t *value)
@@ -252,7 +252,7 @@ static MPL_LAST_CALL mpl_result_t load_translated(
 			 value);
 }
 
-static MPL_LAST_CALL mpl_result_t store_translated(
+static MPL_LAST_CALL mpl_result_t store_through_last(
 	struct mpl_reader_state *reader, const struct mpl_address_space *as,
 	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
 	uint64_t value)
@@ -261,6 +261,36 @@ static MPL_LAST_CALL mpl_result_t store_translated(
 		return mpl_count_access_error(reader);
 	return store_long(reader, reader->pub.looked.seen, as, gpa, attrs,
 			  size, value & mask(size));
+}
+
+/* ... and perhaps it leads to memory, as the reader has found out before. */
+static MPL_LAST_CALL mpl_result_t load_translated(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t *value)
+{
+	const uint8_t *host =
+		mpl_iotlb_all(reader, reader->pub.looked.seen, gpa, size,
+			       MPL_FOR_READ, attrs);
+
+	if (!host || !load_aligned(host, size, value))
+		return load_through_last(reader, as, gpa, attrs, size, value);
+	mpl_tally(&reader->stats.reads);
+	return MPL_OK;
+}
+
+static MPL_LAST_CALL mpl_result_t store_translated(
+	struct mpl_reader_state *reader, const struct mpl_address_space *as,
+	uint64_t gpa, struct mpl_attrs attrs, unsigned int size,
+	uint64_t value)
+{
+	uint8_t *host = mpl_iotlb_all(reader, reader->pub.looked.seen, gpa,
+				       size, MPL_FOR_WRITE, attrs);
+
+	if (!host || !store_aligned(host, size, value))
+		return store_through_last(reader, as, gpa, attrs, size, value);
+	mpl_tally(&reader->stats.writes);
+	return MPL_OK;
 }
 
 /* The last section has all of it, and is not plain memory. */

@@ -275,6 +275,7 @@ static void check_sg(uint64_t iova, size_t len, unsigned int max)
 					  attrs, len, MPL_FOR_READ, iov, max,
 					  &count, &done), result);
 	assert_true(count <= max);
+	assert_true(done <= len);
 	for (unsigned int i = 0; i < count; i++)
 		for (size_t j = 0; j < iov[i].iov_len; j++, n++) {
 			assert_int_equal(run(iova + n, 1, MPL_FOR_READ, &host,

@@ -165,6 +165,61 @@ static void test_kept_runs(void **state)
 	translated(bed, 0x1010, 8, MPL_FOR_READ, MPL_OK, host + 0x10, 8);
 }
 
+/*
+ * More ranges than slots help with: each call walks, and leaves nothing, until
+ * there is something to keep again.
+ */
+static void test_given_up_slots(void **state)
+{
+	const unsigned int ranges = 64;
+	struct bed *bed = *state;
+	struct mpl_reader *reader = bed->reader;
+	const struct mpl_run *run = &reader->run[MPL_FOR_READ];
+	uint64_t misses;
+
+	for (uint64_t i = 0; i < ranges; i++)
+		bed_memory(bed, 0, i << 12, (i << 12) + 0xfff,
+			   host + i * 5 % 8 * 0x1000,
+			   i % 2 ? BED_ROM : BED_RAM);
+	bed_memory(bed, 0, 0x400000, 0x400fff, host, BED_RAM);
+	for (unsigned int i = 0; i < 900; i++) {
+		uint64_t in = i * 7 % ranges;
+
+		misses = reader->misses;
+		translated(bed, (in << 12) + 0xff0, 20, MPL_FOR_READ, MPL_OK,
+			   host + in * 5 % 8 * 0x1000 + 0xff0, 16);
+		if (i < 200) /* The slots are on trial: one may hit. */
+			continue;
+		assert_int_equal(reader->misses, misses + 1);
+		assert_int_equal(run->size, 0);
+	}
+	assert_int_equal(reader->translated.credit, 0);
+	translated(bed, 0x2004, 0, MPL_FOR_READ, MPL_OK,
+		   host + 2 * 5 % 8 * 0x1000 + 4, 0);
+	translated(bed, 0x1004, 4, MPL_FOR_WRITE, MPL_ACCESS_ERROR, NULL, 0);
+	translated(bed, 0x100000, 4, MPL_FOR_READ, MPL_DECODE_ERROR, NULL, 0);
+	/* One range over and over. */
+	misses = reader->misses;
+	for (unsigned int i = 0; i < 10; i++)
+		translated(bed, 0x3004, 4, MPL_FOR_READ, MPL_OK,
+			   host + 3 * 5 % 8 * 0x1000 + 4, 4);
+	assert_int_equal(reader->misses, misses + 2);
+	assert_int_equal(run->start, 0x3000);
+	translated(bed, 0x4004, 4, MPL_FOR_READ, MPL_OK,
+		   host + 4 * 5 % 8 * 0x1000 + 4, 4);
+	assert_int_equal(run->size, 0);
+	/* Two by turns, which slots would have: tried again, some time. */
+	for (unsigned int i = 0; i < 1000; i++) {
+		translated(bed, 0x3004, 4, MPL_FOR_READ, MPL_OK,
+			   host + 3 * 5 % 8 * 0x1000 + 4, 4);
+		translated(bed, 0x400004, 4, MPL_FOR_READ, MPL_OK, host + 4,
+			   4);
+		if (i == 900)
+			misses = reader->misses;
+	}
+	assert_int_equal(reader->misses, misses);
+}
+
 /* Refusals are counted, as accesses' are. */
 static void test_counts(void **state)
 {
@@ -335,6 +390,7 @@ int main(void)
 		HOST_TEST(test_offset),
 		HOST_TEST(test_agrees_with_accesses),
 		HOST_TEST(test_kept_runs),
+		HOST_TEST(test_given_up_slots),
 		HOST_TEST(test_counts),
 		HOST_TEST(test_window_errors),
 		HOST_TEST(test_window),
