@@ -9,10 +9,15 @@
 #include "dispatch/iommu.h"
 #include "dispatch/mapped.h"
 
+static inline bool is_own(const struct mpl_reader_state *reader)
+{
+	return __atomic_load_n(&reader->dp->readers[reader->id].thread,
+			       __ATOMIC_RELAXED) == mpl_thread_self();
+}
+
 static int check_reader(const struct mpl_reader_state *reader)
 {
-	if (__atomic_load_n(&reader->dp->readers[reader->id].thread,
-			    __ATOMIC_RELAXED) != (uintptr_t)pthread_self())
+	if (!is_own(reader))
 		return -EPERM;
 	return reader->online ? 0 : -EINVAL;
 }
@@ -22,20 +27,19 @@ static inline bool is_intent(unsigned int intent)
 	return intent - 1 < MPL_FOR_BOTH;
 }
 
-/* What a mapping of memory is; it counts from now on. */
-static inline void fill(struct mpl_reader_state *reader,
-			const struct mpl_asked *asked,
+/* What a mapping of memory is. */
+static inline void fill(const struct mpl_asked *asked,
 			const struct mpl_section *section, uint64_t gpa,
 			uint64_t len, struct mpl_mapping *mapping)
 {
-	mpl_mapped_make(reader, section->device);
 	mapping->host = mpl_section_host(section, gpa);
 	mapping->len = len;
 	mapping->as = asked->as;
 	mapping->gpa = asked->gpa;
 	mapping->attrs = asked->attrs;
 	mapping->intent = asked->intent;
-	mapping->region = mpl_section_region(section);
+	/* As mpl_section_region(), which would be a call. */
+	mapping->region = (struct mpl_region *)section->device;
 	mapping->offset = mpl_section_offset(section, gpa);
 	mapping->trail = NULL;
 }
@@ -116,9 +120,10 @@ static int map_bounce(struct mpl_reader_state *reader,
 	return 0;
 }
 
-static __attribute__((noinline)) int
-map_slow(struct mpl_reader_state *reader, const struct mpl_asked *asked,
-	 size_t *len, struct mpl_mapping *mapping)
+/* Whatever it is. */
+static int map_any(struct mpl_reader_state *reader,
+		   const struct mpl_asked *asked, size_t *len,
+		   struct mpl_mapping *mapping)
 {
 	uint64_t decode_errors = reader->stats.decode_errors;
 	uint64_t access_errors = reader->stats.access_errors;
@@ -145,17 +150,19 @@ map_slow(struct mpl_reader_state *reader, const struct mpl_asked *asked,
 			return -ENOMEM;
 		mpl_trail_hold(kept);
 	}
-	fill(reader, asked, reach.section, reach.gpa, reach.len, mapping);
+	mpl_mapped_make(reader, reach.section->device);
+	fill(asked, reach.section, reach.gpa, reach.len, mapping);
 	mapping->trail = kept;
 	*len = reach.len;
 	return 0;
 }
 
-int mpl_map(struct mpl_reader *pub, const struct mpl_address_space *as,
-	    uint64_t gpa, struct mpl_attrs attrs, enum mpl_intent intent,
-	    size_t *len, struct mpl_mapping *mapping)
+static MPL_LAST_CALL int map_slow(struct mpl_reader *pub,
+				  const struct mpl_address_space *as,
+				  uint64_t gpa, struct mpl_attrs attrs,
+				  enum mpl_intent intent, size_t *len,
+				  struct mpl_mapping *mapping)
 {
-	struct mpl_reader_state *reader = mpl_reader_state(pub);
 	const struct mpl_asked asked = {
 		.as = as,
 		.gpa = gpa,
@@ -163,18 +170,37 @@ int mpl_map(struct mpl_reader *pub, const struct mpl_address_space *as,
 		.intent = intent,
 		.attrs = attrs,
 	};
-	const struct mpl_section *section;
-	int err = check_reader(reader);
+	int err = check_reader(mpl_reader_state(pub));
 
-	if (err)
-		return err;
+	return err ? err :
+		     map_any(mpl_reader_state(pub), &asked, len, mapping);
+}
+
+/* Memory that the reader has mapped before calls nothing. */
+int mpl_map(struct mpl_reader *pub, const struct mpl_address_space *as,
+	    uint64_t gpa, struct mpl_attrs attrs, enum mpl_intent intent,
+	    size_t *len, struct mpl_mapping *mapping)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	const struct mpl_section *section;
+	uint64_t *made;
+
+	if (!is_own(reader) || !reader->online)
+		return map_slow(pub, as, gpa, attrs, intent, len, mapping);
 	section = mpl_lookup(pub, as, gpa);
-	if (mpl_section_holds(section, gpa, asked.len) &&
-	    mpl_section_direct(section, intent) && is_intent(intent)) {
-		fill(reader, &asked, section, gpa, asked.len, mapping);
-		return 0;
-	}
-	return map_slow(reader, &asked, len, mapping);
+	if (!mpl_section_holds(section, gpa, *len) ||
+	    !mpl_section_direct(section, intent) || !is_intent(intent))
+		return map_slow(pub, as, gpa, attrs, intent, len, mapping);
+	made = mpl_mapped_counter(reader, section->device);
+	if (!made)
+		return map_slow(pub, as, gpa, attrs, intent, len, mapping);
+	mpl_tally(made);
+	fill(&(struct mpl_asked){ .as = as,
+				  .gpa = gpa,
+				  .intent = intent,
+				  .attrs = attrs },
+	     section, gpa, *len, mapping);
+	return 0;
 }
 
 static int refuse(const struct mpl_reader_state *reader)
@@ -209,8 +235,17 @@ static inline bool is_logged(const struct mpl_device *device)
 	return __atomic_load_n(&device->dirty.clients, __ATOMIC_RELAXED);
 }
 
-int mpl_unmap(struct mpl_reader *pub, struct mpl_mapping *mapping,
-	      size_t written)
+static inline void forget(struct mpl_mapping *mapping)
+{
+	mapping->host = NULL;
+	mapping->len = 0;
+	mapping->region = NULL;
+	mapping->trail = NULL;
+}
+
+static MPL_LAST_CALL int unmap_slow(struct mpl_reader *pub,
+				    struct mpl_mapping *mapping,
+				    size_t written)
 {
 	struct mpl_reader_state *reader = pub ? mpl_reader_state(pub) : NULL;
 	struct mpl_device *device = (struct mpl_device *)mapping->region;
@@ -229,16 +264,36 @@ int mpl_unmap(struct mpl_reader *pub, struct mpl_mapping *mapping,
 				-EINVAL;
 	if (written && (!reader || is_logged(device)))
 		mpl_dirty_mark_device(device, mapping->offset, written);
-	mapping->host = NULL;
-	mapping->len = 0;
-	mapping->region = NULL;
-	mapping->trail = NULL;
+	forget(mapping);
 	/* Last of all: it may be what keeps the device. */
 	mpl_mapped_end(reader, device);
-	if (__builtin_expect(trail != NULL, 0)) {
+	if (trail) {
 		mpl_trail_release(trail);
 		mpl_trail_drop(trail);
 	}
+	return 0;
+}
+
+int mpl_unmap(struct mpl_reader *pub, struct mpl_mapping *mapping,
+	      size_t written)
+{
+	struct mpl_reader_state *reader = mpl_reader_state(pub);
+	struct mpl_device *device = (struct mpl_device *)mapping->region;
+	struct mpl_mapped *mapped;
+
+	/* All but memory that this reader has mapped before, without a log. */
+	if (!pub || !device || mapping->trail || !is_own(reader) ||
+	    !reader->online)
+		return unmap_slow(pub, mapping, written);
+	if (written && (written > mapping->len ||
+			!(mapping->intent & MPL_FOR_WRITE) ||
+			is_logged(device)))
+		return unmap_slow(pub, mapping, written);
+	mapped = mpl_mapped_of(reader, device);
+	if (!mapped)
+		return unmap_slow(pub, mapping, written);
+	forget(mapping);
+	mpl_mapped_ended(mapped);
 	return 0;
 }
 

@@ -56,7 +56,7 @@ static uint64_t sum_ended(struct mpl_data_plane *dp, uint32_t number)
 	for (unsigned int i = 0; i < dp->readers_high; i++) {
 		const struct mpl_reader_state *reader = dp->readers[i].reader;
 
-		/* [B42] acquire; pairs with [B42] in mpl_mapped_end() */
+		/* [B42] acquire; pairs with [B42] in mpl_mapped_ended() */
 		if (reader && reader->mapped[at])
 			sum += __atomic_load_n(&reader->mapped[at][in].ended,
 					       __ATOMIC_ACQUIRE);

@@ -31,40 +31,63 @@ void mpl_mapped_first(struct mpl_reader_state *reader,
 /* By somebody without a counter. */
 void mpl_mapped_end_shared(struct mpl_device *device);
 
-/* The reader has just found a section of the device. */
-static inline void mpl_mapped_make(struct mpl_reader_state *reader,
-				   struct mpl_device *device)
+/* Where the reader counts mappings of the device, or NULL: it does not yet. */
+static inline struct mpl_mapped *
+mpl_mapped_of(const struct mpl_reader_state *reader,
+	      const struct mpl_device *device)
 {
 	struct mpl_mapped *chunk =
 		reader->mapped[device->number / MPL_COUNT_CHUNK];
 
-	if (__builtin_expect(chunk &&
-				     __atomic_load_n(&device->ever_mapped,
-						     __ATOMIC_RELAXED),
-			     1))
-		mpl_tally(&chunk[device->number % MPL_COUNT_CHUNK].made);
+	return __builtin_expect(chunk && device->number, 1) ?
+		       &chunk[device->number % MPL_COUNT_CHUNK] :
+		       NULL;
+}
+
+/* ... and may just count on: whoever sums knows of it. */
+static inline uint64_t *mpl_mapped_counter(const struct mpl_reader_state *reader,
+					   const struct mpl_device *device)
+{
+	struct mpl_mapped *mapped = mpl_mapped_of(reader, device);
+
+	return mapped && __builtin_expect(__atomic_load_n(&device->ever_mapped,
+							  __ATOMIC_RELAXED),
+					  1) ?
+		       &mapped->made :
+		       NULL;
+}
+
+/* The reader has just found a section of the device. */
+static inline void mpl_mapped_make(struct mpl_reader_state *reader,
+				   struct mpl_device *device)
+{
+	uint64_t *made = mpl_mapped_counter(reader, device);
+
+	if (made)
+		mpl_tally(made);
 	else
 		mpl_mapped_first(reader, device);
+}
+
+static inline void mpl_mapped_ended(struct mpl_mapped *mapped)
+{
+	/*
+	 * [B42] release; pairs with [B42] in mpl_mapped_none(): whoever finds
+	 * the mapping ended finds what was written through it.
+	 */
+	__atomic_store_n(&mapped->ended, mapped->ended + 1, __ATOMIC_RELEASE);
 }
 
 static inline void mpl_mapped_end(struct mpl_reader_state *reader,
 				  struct mpl_device *device)
 {
-	struct mpl_mapped *chunk =
-		reader ? reader->mapped[device->number / MPL_COUNT_CHUNK] :
-			 NULL;
-	uint64_t *ended;
+	struct mpl_mapped *mapped = reader ? mpl_mapped_of(reader, device) :
+					     NULL;
 
-	if (!chunk || !device->number) {
+	if (mapped)
+		mpl_mapped_ended(mapped);
+	else
 		mpl_mapped_end_shared(device);
-		return;
-	}
-	ended = &chunk[device->number % MPL_COUNT_CHUNK].ended;
-	/*
-	 * [B42] release; pairs with [B42] in mpl_mapped_none(): whoever finds
-	 * the mapping ended finds what was written through it.
-	 */
-	__atomic_store_n(ended, *ended + 1, __ATOMIC_RELEASE);
 }
 
 /* Does no mapping of the device exist?  Any thread. */

@@ -72,7 +72,7 @@ int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 void mpl_reader_adopt(struct mpl_reader_state *reader)
 {
 	__atomic_store_n(&reader->dp->readers[reader->id].thread,
-			 (uintptr_t)pthread_self(), __ATOMIC_RELAXED);
+			 mpl_thread_self(), __ATOMIC_RELAXED);
 }
 
 void mpl_reader_disown(struct mpl_reader_state *reader)
@@ -276,7 +276,7 @@ void mpl_reader_drop_caches(struct mpl_reader *reader)
 
 struct mpl_reader_state *mpl_reader_in_access(struct mpl_data_plane *dp)
 {
-	uintptr_t self = (uintptr_t)pthread_self();
+	uintptr_t self = mpl_thread_self();
 	unsigned int high = __atomic_load_n(&dp->readers_high,
 					    __ATOMIC_RELAXED);
 
@@ -290,7 +290,7 @@ struct mpl_reader_state *mpl_reader_in_access(struct mpl_data_plane *dp)
 
 enum mpl_thread_state mpl_reader_thread_state(struct mpl_data_plane *dp)
 {
-	uintptr_t self = (uintptr_t)pthread_self();
+	uintptr_t self = mpl_thread_self();
 	unsigned int high = __atomic_load_n(&dp->readers_high,
 					    __ATOMIC_RELAXED);
 	enum mpl_thread_state state = MPL_THREAD_FREE;

@@ -64,6 +64,23 @@ mpl_reader_state(const struct mpl_reader *reader)
 int mpl_reader_add(struct mpl_data_plane *dp, bool spare,
 		   struct mpl_reader_state **out);
 
+/*
+ * Which thread this is: what pthread_self() returns, without a call.  On x86-64
+ * %fs:0 holds the thread pointer (System V ABI, thread-local storage), which is
+ * as good a number.
+ */
+static inline uintptr_t mpl_thread_self(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+	uintptr_t self;
+
+	__asm__("movq %%fs:0, %0" : "=r"(self));
+	return self;
+#else
+	return (uintptr_t)pthread_self();
+#endif
+}
+
 /* It is the calling thread's from now on. */
 void mpl_reader_adopt(struct mpl_reader_state *reader);
 

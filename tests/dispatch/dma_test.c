@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "dispatch/bounce.h"
+#include "dispatch/mapped.h"
 #include "tests/support/iommus.h"
 
 static const struct mpl_attrs none;
@@ -44,6 +45,28 @@ static int setup(void **state)
 		   MPL_SECTION_READ | MPL_SECTION_LOGGED);
 	mpl_bounce_init(&space);
 	space.pub = bed->as[0];
+	return 0;
+}
+
+/* Count mappings of the bed's memory: the first one is made, and ended. */
+static void count_mappings(struct bed *bed, const struct mpl_address_space *as,
+			   uint64_t gpa)
+{
+	struct mpl_mapping mapping;
+	size_t len = 1;
+
+	mpl_count_number(&bed->dp, bed->plain);
+	assert_int_not_equal(bed->plain->number, 0);
+	assert_int_equal(mpl_map(bed->reader, as, gpa, none, MPL_FOR_READ, &len,
+				 &mapping), 0);
+	assert_int_equal(mpl_unmap(bed->reader, &mapping, 0), 0);
+}
+
+/* The same world, where the short way is open. */
+static int setup_counted(void **state)
+{
+	setup(state);
+	count_mappings(*state, &space.pub, 0x1000);
 	return 0;
 }
 
@@ -120,6 +143,7 @@ static void test_refused(void **state)
 	mpl_reader_online(bed->reader);
 	assert_int_equal(len, 16);
 	assert_ptr_equal(mapping.host, &mapping);
+	assert_true(mpl_mapped_none(&bed->dp, bed->plain));
 }
 
 static void test_unmap_refused(void **state)
@@ -139,32 +163,44 @@ static void test_unmap_refused(void **state)
 	assert_int_equal(bed->lines, 1);
 	assert_int_equal(map(bed, 0x1000, MPL_FOR_READ, &len, &mapping), 0);
 	assert_int_equal(mpl_unmap(bed->reader, &mapping, 1), -EINVAL);
+	mpl_reader_offline(bed->reader);
+	assert_int_equal(mpl_unmap(bed->reader, &mapping, 0), -EINVAL);
+	mpl_reader_online(bed->reader);
+	assert_false(mpl_mapped_none(&bed->dp, bed->plain));
 	assert_int_equal(mpl_unmap(NULL, &mapping, 0), 0);
+	assert_true(mpl_mapped_none(&bed->dp, bed->plain));
 	/* A buffer needs somebody who writes it back. */
 	assert_int_equal(map(bed, 0x3000, MPL_FOR_WRITE, &len, &mapping), 0);
 	assert_int_equal(mpl_unmap(NULL, &mapping, 0), -EINVAL);
 	assert_int_equal(mpl_unmap(bed->reader, &mapping, 0), 0);
 }
 
+static struct mpl_mapping another_threads;
+
 static void *in_another_thread(void *arg)
 {
 	struct bed *bed = arg;
-	struct mpl_mapping mapping = { .host = host, .len = 16 };
+	struct mpl_mapping mapping;
 	size_t len = 16;
 
 	assert_int_equal(map(bed, 0x1000, MPL_FOR_READ, &len, &mapping),
 			 -EPERM);
-	assert_int_equal(mpl_unmap(bed->reader, &mapping, 0), -EPERM);
+	assert_int_equal(mpl_unmap(bed->reader, &another_threads, 0), -EPERM);
 	return NULL;
 }
 
 static void test_thread(void **state)
 {
+	struct bed *bed = *state;
 	pthread_t thread;
+	size_t len = 16;
 
-	assert_int_equal(pthread_create(&thread, NULL, in_another_thread,
-					*state), 0);
+	assert_int_equal(map(bed, 0x1000, MPL_FOR_READ, &len,
+			     &another_threads), 0);
+	assert_int_equal(pthread_create(&thread, NULL, in_another_thread, bed),
+			 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(mpl_unmap(bed->reader, &another_threads, 0), 0);
 }
 
 /* Registers and mapped device memory bounce, one behind the other together. */
@@ -316,6 +352,7 @@ static void test_iommu(void **state)
 	size_t len = 3 * PAGE;
 	uint64_t number;
 
+	count_mappings(bed, &bed->as[MEMORY], 0);
 	set_page(0, 0, MEMORY, 4 * PAGE, MPL_FOR_BOTH);
 	set_page(0, 1, MEMORY, 5 * PAGE, MPL_FOR_BOTH);
 	set_page(0, 2, MEMORY, 5 * PAGE, MPL_FOR_BOTH);
@@ -349,7 +386,9 @@ static void test_iommu(void **state)
 	assert_int_equal(mpl_map_bounced(&world.bus.pub), 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f)                                                     \
+	cmocka_unit_test_setup_teardown(f, setup, teardown),        \
+	{ #f ", counted", f, setup_counted, teardown, NULL }
 
 int main(void)
 {
