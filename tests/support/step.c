@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <ucontext.h>
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && STEP_TESTED
 
 #define TRAP_FLAG 0x100
 

@@ -25,8 +25,14 @@ struct step {
 	void *arg;
 };
 
-/* Are there single steps?  Not on other processors than x86-64, nor under
- * tsan, whose own code must not be interrupted. */
+/* tsan's own code must not be interrupted; it has its own tests instead. */
+#ifdef __SANITIZE_THREAD__
+#define STEP_TESTED 0
+#else
+#define STEP_TESTED 1
+#endif
+
+/* Are there single steps?  Not on other processors than x86-64. */
 bool step_can(void);
 
 /* `call`, and `other` before its n-th instruction.  False: it did not come to
