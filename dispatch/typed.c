@@ -271,7 +271,7 @@ static MPL_LAST_CALL mpl_result_t load_translated(
 {
 	const uint8_t *host =
 		mpl_iotlb_all(reader, reader->pub.looked.seen, gpa, size,
-			       MPL_FOR_READ, attrs);
+			      MPL_FOR_READ, attrs);
 
 	if (!host || !load_aligned(host, size, value))
 		return load_through_last(reader, as, gpa, attrs, size, value);
@@ -285,7 +285,7 @@ static MPL_LAST_CALL mpl_result_t store_translated(
 	uint64_t value)
 {
 	uint8_t *host = mpl_iotlb_all(reader, reader->pub.looked.seen, gpa,
-				       size, MPL_FOR_WRITE, attrs);
+				      size, MPL_FOR_WRITE, attrs);
 
 	if (!host || !store_aligned(host, size, value))
 		return store_through_last(reader, as, gpa, attrs, size, value);
