@@ -111,7 +111,7 @@ mpl_iotlb_host(struct mpl_reader_state *reader,
 		if (!mpl_iotlb_holds(entry, iommu, at, tag, (uint32_t)intent))
 			return NULL;
 	}
-	/* First: a space that goes is invalidated before, as DMA has to be. */
+	/* First: the space stays until its pages are invalidated (iommu.h). */
 	if (entry->generation != mpl_iommu_current(iommu))
 		return NULL;
 	root = mpl_root_of(mpl_reader_snapshot(&reader->pub), entry->as);

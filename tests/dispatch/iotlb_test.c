@@ -112,6 +112,11 @@ static void test_change(void **state)
 	keep(0);
 	assert_int_equal(world.asked, 1);
 	assert_ptr_equal(hit(0, 8), instead);
+	/* The space of a page that was invalidated may be gone. */
+	mpl_iotlb_slot(mpl_reader_state(world.bed->reader)->iotlb,
+		       world.iommu[0]->id, 0, PAGE - 1)->as = (void *)1;
+	mpl_iommu_forget(world.iommu[0], 0, PAGE - 1);
+	assert_null(hit(0, 8));
 }
 
 /* A page over memory and a device; an iommu that ends within a page. */
